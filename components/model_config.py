@@ -1,0 +1,174 @@
+"""Configurations of the networks: what a checkpoint's `config.json` says, checked, as frozen values.
+
+Shared by the torch and the JAX models and by planning, so nothing here imports either. This module knows names, defaults
+and allowed values; it builds no network and reads no file.
+"""
+
+import difflib
+import warnings
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, fields
+from types import MappingProxyType
+from typing import Any, Self
+
+ACTIVATIONS = ("silu", "swish", "mish", "gelu", "relu")
+
+
+def only(*values: Any) -> Any:
+    """A field that exists in the format but for which only `values` are implemented; the first is the default."""
+    return field(default=values[0], metadata={"only": values})
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelConfig:
+    """Base of the configurations: attribute and item access, immutable, `dict` in and out.
+
+    `extra` keeps what a file holds besides the options (keys with a leading underscore, options of other libraries), so
+    that saving a model again loses nothing.
+
+    Raises:
+        ValueError: an option has a value that is not implemented, or options contradict each other.
+    """
+
+    extra: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "extra", MappingProxyType(dict(self.extra)))
+        for f in fields(self):
+            value = getattr(self, f.name)
+            if isinstance(value, list):
+                value = tuple(value)
+                object.__setattr__(self, f.name, value)
+            allowed = f.metadata.get("only")
+            if allowed is not None and value not in allowed:
+                self.refuse(f.name, allowed)
+        self.check()
+
+    def check(self) -> None:
+        """Check options against each other. Overridden by the configurations."""
+
+    def refuse(self, name: str, allowed: tuple[Any, ...] | str) -> None:
+        """Raise the error for an option whose value is not supported."""
+        expected = allowed if isinstance(allowed, str) else " or ".join(repr(v) for v in allowed)
+        raise ValueError(f"{type(self).__name__}: {name}={getattr(self, name)!r} is not supported; expected {expected}.")
+
+    @classmethod
+    def option_names(cls) -> tuple[str, ...]:
+        return tuple(f.name for f in fields(cls) if f.name != "extra")
+
+    @classmethod
+    def from_options(cls, **options: Any) -> Self:
+        """From keyword arguments. An unknown name is a TypeError that suggests the nearest one."""
+        for name in options:
+            if name not in cls.option_names():
+                near = difflib.get_close_matches(name, cls.option_names(), n=1)
+                hint = f" Did you mean {near[0]!r}?" if near else f" Options: {', '.join(cls.option_names())}."
+                raise TypeError(f"{cls.__name__} has no option {name!r}.{hint}")
+        return cls(**options)
+
+    @classmethod
+    def from_dict(cls, config: Mapping[str, Any]) -> Self:
+        """From the content of a `config.json`: unknown keys are kept in `extra`, with one warning that names them."""
+        known = {k: v for k, v in config.items() if k in cls.option_names()}
+        extra = {k: v for k, v in config.items() if k not in known}
+        unknown = sorted(k for k in extra if not k.startswith("_"))
+        if unknown:
+            warnings.warn(f"{cls.__name__}: ignored unknown configuration keys {', '.join(unknown)}.", stacklevel=2)
+        return cls(**known, extra=extra)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Options and extra keys with JSON-ready values (tuples become lists)."""
+        options = {name: getattr(self, name) for name in self.option_names()}
+        return {k: _plain(v) for k, v in {**self.extra, **options}.items()}
+
+    def __getitem__(self, name: str) -> Any:
+        return getattr(self, name) if name in self.option_names() else self.extra[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter((*self.option_names(), *self.extra))
+
+    def __contains__(self, name: object) -> bool:
+        return name in self.option_names() or name in self.extra
+
+    def keys(self) -> tuple[str, ...]:
+        return tuple(self)
+
+    def get(self, name: str, default: Any = None) -> Any:
+        return self[name] if name in self else default
+
+    def check_blocks(self, allowed_down: tuple[str, ...], allowed_up: tuple[str, ...], *per_block: str) -> None:
+        """Block types are known ones, as many as there are widths; options given per block have as many entries."""
+        levels = len(self["block_out_channels"])
+        for name, allowed in (("down_block_types", allowed_down), ("up_block_types", allowed_up)):
+            for block in self[name]:
+                if block not in allowed:
+                    raise ValueError(
+                        f"{type(self).__name__}: {name} has {block!r}, which is not supported; "
+                        f"expected {' or '.join(allowed)}."
+                    )
+        for name in ("down_block_types", "up_block_types", *per_block):
+            value = self[name]
+            if isinstance(value, tuple) and len(value) != levels:
+                raise ValueError(
+                    f"{type(self).__name__}: {name} has {len(value)} entries and block_out_channels {levels}; "
+                    f"must provide the same number of each."
+                )
+
+    def check_activation(self) -> None:
+        if str(self["act_fn"]).lower() not in ACTIVATIONS:
+            self.refuse("act_fn", ACTIVATIONS)
+
+    def check_groups(self, *widths: int) -> None:
+        for width in widths:
+            if width % self["norm_num_groups"]:
+                raise ValueError(
+                    f"{type(self).__name__}: norm_num_groups={self['norm_num_groups']} does not divide "
+                    f"a width of {width} channels (block_out_channels={list(self['block_out_channels'])})."
+                )
+
+
+def per_block(value: Any, levels: int) -> tuple[Any, ...]:
+    """An option given once or per block, as one entry per block."""
+    return value if isinstance(value, tuple) else (value,) * levels
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, tuple | list):
+        return [_plain(v) for v in value]
+    return value
+
+
+@dataclass(frozen=True, kw_only=True)
+class AutoencoderKLConfig(ModelConfig):
+    """Options of `AutoencoderKL`. Defaults are those the checkpoint format assumes for absent keys."""
+
+    in_channels: int = 3
+    out_channels: int = 3
+    down_block_types: tuple[str, ...] = ("DownEncoderBlock2D",)
+    up_block_types: tuple[str, ...] = ("UpDecoderBlock2D",)
+    block_out_channels: tuple[int, ...] = (64,)
+    layers_per_block: int = 1
+    act_fn: str = "silu"
+    latent_channels: int = 4
+    norm_num_groups: int = 32
+    sample_size: int = 32
+    scaling_factor: float = 0.18215
+    shift_factor: float | None = None
+    latents_mean: tuple[float, ...] | None = None
+    latents_std: tuple[float, ...] | None = None
+    force_upcast: bool = True
+    use_quant_conv: bool = True
+    use_post_quant_conv: bool = True
+    mid_block_add_attention: bool = True
+
+    def check(self) -> None:
+        self.check_blocks(("DownEncoderBlock2D",), ("UpDecoderBlock2D",))
+        self.check_activation()
+        self.check_groups(*self.block_out_channels)
+
+    @property
+    def scale(self) -> int:
+        """Pixels per latent, along each side."""
+        return 2 ** (len(self.block_out_channels) - 1)
+
+

@@ -1,0 +1,123 @@
+"""The levels of a U-Net or autoencoder: resnets, each followed by an attention where the level has one, then a resampler.
+
+What an attention is (transformer over a text, self-attention, nothing) is decided by the caller, who hands a maker
+`attention(channels) -> module`; the module is called as `attention(x, context)`. As in layers.py the order of the
+statements fixes names, order and random initialisation: resnets and attentions are *made* alternately, but *registered*
+attentions first.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from components.torch_models.layers import Downsample, ResnetBlock, Upsample
+
+AttentionMaker = Callable[[int], nn.Module]
+
+
+class _Level(nn.Module):
+    """Resnets of the given (in, out) widths, each with its attention."""
+
+    attentions: nn.ModuleList | None
+    resnets: nn.ModuleList
+
+    def __init__(
+        self, widths: list[tuple[int, int]], attention: AttentionMaker | None, resnet: dict[str, Any]
+    ) -> None:
+        super().__init__()
+        resnets, attentions = [], []
+        for width_in, width_out in widths:
+            resnets.append(ResnetBlock(width_in, width_out, **resnet))
+            if attention is not None:
+                attentions.append(attention(width_out))
+        self.attentions = nn.ModuleList(attentions) if attention is not None else None
+        self.resnets = nn.ModuleList(resnets)
+
+    def layer(self, i: int, x: Tensor, temb: Tensor | None, context: Tensor | None) -> Tensor:
+        x = self.resnets[i](x, temb)
+        return x if self.attentions is None else self.attentions[i](x, context)
+
+
+class DownBlock(_Level):
+    """One level down. Returns its last state and every state an up block will want: one per resnet, one downsampled."""
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        layers: int,
+        *,
+        resnet: dict[str, Any],
+        attention: AttentionMaker | None = None,
+        downsample: bool = True,
+        downsample_padding: int = 1,
+    ) -> None:
+        widths = [(in_channels if i == 0 else out_channels, out_channels) for i in range(layers)]
+        super().__init__(widths, attention, resnet)
+        if downsample:
+            self.downsamplers = nn.ModuleList([Downsample(out_channels, downsample_padding)])
+        else:
+            self.downsamplers = None
+
+    def forward(
+        self, x: Tensor, temb: Tensor | None = None, context: Tensor | None = None
+    ) -> tuple[Tensor, list[Tensor]]:
+        skips = []
+        for i in range(len(self.resnets)):
+            x = self.layer(i, x, temb, context)
+            skips.append(x)
+        if self.downsamplers is not None:
+            x = self.downsamplers[0](x)
+            skips.append(x)
+        return x, skips
+
+
+class UpBlock(_Level):
+    """One level up. `widths_in` are the widths the resnets read, skips included: it takes one skip off the list per
+    resnet, and upsamples to the size of the skip that comes next. Without `skips` it just doubles (decoder)."""
+
+    def __init__(
+        self,
+        widths_in: list[int],
+        out_channels: int,
+        *,
+        resnet: dict[str, Any],
+        attention: AttentionMaker | None = None,
+        upsample: bool = True,
+    ) -> None:
+        super().__init__([(width, out_channels) for width in widths_in], attention, resnet)
+        self.upsamplers = nn.ModuleList([Upsample(out_channels)]) if upsample else None
+
+    def forward(
+        self,
+        x: Tensor,
+        temb: Tensor | None = None,
+        context: Tensor | None = None,
+        skips: list[Tensor] | None = None,
+    ) -> Tensor:
+        for i in range(len(self.resnets)):
+            if skips is not None:
+                x = torch.cat([x, skips.pop()], dim=1)
+            x = self.layer(i, x, temb, context)
+        if self.upsamplers is None:
+            return x
+        height, width = skips[-1].shape[-2:] if skips else (2 * x.shape[-2], 2 * x.shape[-1])
+        return self.upsamplers[0](x, (height, width))
+
+
+class MidBlock(nn.Module):
+    """Resnet, attention, resnet at the lowest level; no attention: two resnets."""
+
+    def __init__(self, channels: int, *, resnet: dict[str, Any], attention: AttentionMaker | None = None) -> None:
+        super().__init__()
+        first = ResnetBlock(channels, channels, **resnet)
+        self.attentions = nn.ModuleList([attention(channels)]) if attention is not None else None
+        self.resnets = nn.ModuleList([first, ResnetBlock(channels, channels, **resnet)])
+
+    def forward(self, x: Tensor, temb: Tensor | None = None, context: Tensor | None = None) -> Tensor:
+        x = self.resnets[0](x, temb)
+        if self.attentions is not None:
+            x = self.attentions[0](x, context)
+        return self.resnets[1](x, temb)

@@ -1,0 +1,176 @@
+"""Layers the networks share: timestep embedding, residual block, resampling, attention.
+
+Images are (B, C, H, W) in any memory format, tokens (B, L, C). The order of the statements in each `__init__` is part of
+the contract: it fixes the names and the order of the state dict and, through torch's global generator, the random
+initialisation. Nothing here knows block layouts or configurations.
+"""
+
+import math
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
+    "silu": F.silu,
+    "swish": F.silu,
+    "mish": F.mish,
+    "gelu": F.gelu,
+    "relu": F.relu,
+}
+
+
+def activation(name: str) -> Callable[[Tensor], Tensor]:
+    """The activation function of a configuration's `act_fn`, whatever the case of its letters."""
+    return ACTIVATIONS[name.lower()]
+
+
+def timestep_embedding(
+    timestep: Tensor, dim: int, *, flip_sin_to_cos: bool = True, freq_shift: float = 0, max_period: float = 10000
+) -> Tensor:
+    """Sinusoids of (N,) timesteps, fractional ones included: (N, dim) in float32 (DDPM, arXiv:2006.11239, section 4).
+
+    The halves are [sin, cos], or [cos, sin] when flipped; an odd `dim` is filled with a zero column.
+    """
+    half = dim // 2
+    exponent = torch.arange(half, dtype=torch.float32, device=timestep.device) / (half - freq_shift)
+    angle = timestep.float()[:, None] * torch.exp(-math.log(max_period) * exponent)
+    halves = (angle.cos(), angle.sin()) if flip_sin_to_cos else (angle.sin(), angle.cos())
+    return F.pad(torch.cat(halves, dim=-1), (0, dim % 2))
+
+
+class TimestepEmbedding(nn.Module):
+    """Two-layer perceptron over a sinusoid, with an optional projected condition added to it (LCM's guidance scale)."""
+
+    def __init__(self, in_channels: int, channels: int, act_fn: str = "silu", cond_channels: int | None = None) -> None:
+        super().__init__()
+        self.linear_1 = nn.Linear(in_channels, channels)
+        self.cond_proj = nn.Linear(cond_channels, in_channels, bias=False) if cond_channels else None
+        self.act = activation(act_fn)
+        self.linear_2 = nn.Linear(channels, channels)
+
+    def forward(self, sinusoid: Tensor, condition: Tensor | None = None) -> Tensor:
+        if condition is not None and self.cond_proj is not None:
+            sinusoid = sinusoid + self.cond_proj(condition)
+        return self.linear_2(self.act(self.linear_1(sinusoid)))
+
+
+class ResnetBlock(nn.Module):
+    """norm, act, conv, + time, norm, act, conv, + skip. `time_channels` None: a block that knows no time (VAE)."""
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        *,
+        time_channels: int | None = None,
+        groups: int = 32,
+        eps: float = 1e-5,
+        act_fn: str = "silu",
+        dropout: float = 0.0,
+        scale_shift: bool = False,
+        output_scale_factor: float = 1.0,
+    ) -> None:
+        super().__init__()
+        self.scale_shift = scale_shift
+        self.output_scale_factor = output_scale_factor
+        self.act = activation(act_fn)
+        self.norm1 = nn.GroupNorm(groups, in_channels, eps)
+        self.conv1 = nn.Conv2d(in_channels, out_channels, 3, padding=1)
+        self.time_emb_proj = nn.Linear(time_channels, out_channels * (1 + scale_shift)) if time_channels else None
+        self.norm2 = nn.GroupNorm(groups, out_channels, eps)
+        self.dropout = nn.Dropout(dropout)
+        self.conv2 = nn.Conv2d(out_channels, out_channels, 3, padding=1)
+        self.conv_shortcut = nn.Conv2d(in_channels, out_channels, 1) if in_channels != out_channels else None
+
+    def forward(self, x: Tensor, temb: Tensor | None = None) -> Tensor:
+        h = self.conv1(self.act(self.norm1(x)))
+        if self.time_emb_proj is None or temb is None:
+            h = self.norm2(h)
+        elif self.scale_shift:
+            scale, shift = self.time_emb_proj(self.act(temb))[:, :, None, None].chunk(2, dim=1)
+            h = self.norm2(h) * (1 + scale) + shift
+        else:
+            h = self.norm2(h + self.time_emb_proj(self.act(temb))[:, :, None, None])
+        h = self.conv2(self.dropout(self.act(h)))
+        skip = x if self.conv_shortcut is None else self.conv_shortcut(x)
+        return skip + h if self.output_scale_factor == 1 else (skip + h) / self.output_scale_factor
+
+
+class Downsample(nn.Module):
+    """Half the size by a strided convolution. Padding 0 means one row and column of zeros at the right and bottom."""
+
+    def __init__(self, channels: int, padding: int = 1) -> None:
+        super().__init__()
+        self.padding = padding
+        self.conv = nn.Conv2d(channels, channels, 3, stride=2, padding=padding)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.conv(x if self.padding else F.pad(x, (0, 1, 0, 1)))
+
+
+class Upsample(nn.Module):
+    """Nearest neighbour to twice the size, or to `size` (H, W), then a convolution."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(channels, channels, 3, padding=1)
+
+    def forward(self, x: Tensor, size: tuple[int, int] | None = None) -> Tensor:
+        size = size or (2 * x.shape[-2], 2 * x.shape[-1])
+        return self.conv(F.interpolate(x, size=size, mode="nearest"))
+
+
+class Attention(nn.Module):
+    """Multi-head attention of tokens (B, L, channels) over themselves or over a context (B, M, context_channels)."""
+
+    def __init__(
+        self,
+        channels: int,
+        heads: int,
+        *,
+        context_channels: int | None = None,
+        bias: bool = False,
+        group_norm: nn.GroupNorm | None = None,
+    ) -> None:
+        super().__init__()
+        self.heads = heads
+        if group_norm is not None:
+            self.group_norm = group_norm
+        self.to_q = nn.Linear(channels, channels, bias=bias)
+        self.to_k = nn.Linear(context_channels or channels, channels, bias=bias)
+        self.to_v = nn.Linear(context_channels or channels, channels, bias=bias)
+        self.to_out = nn.Sequential(nn.Linear(channels, channels))
+
+    def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+        context = x if context is None else context
+        q, k, v = (
+            y.unflatten(-1, (self.heads, -1)).transpose(1, 2)
+            for y in (self.to_q(x), self.to_k(context), self.to_v(context))
+        )
+        return self.to_out(F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2))
+
+
+class SpatialAttention(Attention):
+    """Self-attention over the positions of an image, with its own norm and a residual (VAE, UNet2DModel)."""
+
+    def __init__(
+        self, channels: int, heads: int = 1, *, groups: int = 32, eps: float = 1e-6, output_scale_factor: float = 1.0
+    ) -> None:
+        super().__init__(channels, heads, bias=True, group_norm=nn.GroupNorm(groups, channels, eps))
+        self.output_scale_factor = output_scale_factor
+
+    def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+        h = super().forward(to_tokens(self.group_norm(x)))
+        return (x + to_image(h, x)) / self.output_scale_factor
+
+
+def to_tokens(x: Tensor) -> Tensor:
+    """(B, C, H, W) to (B, H·W, C): a view where the image is channels-last."""
+    return x.flatten(2).transpose(1, 2)
+
+
+def to_image(tokens: Tensor, like: Tensor) -> Tensor:
+    """(B, H·W, C) to (B, C, H, W) with the height and width of `like`."""
+    return tokens.transpose(1, 2).unflatten(2, like.shape[-2:])
