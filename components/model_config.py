@@ -1,7 +1,7 @@
 """Configurations of the networks: what a checkpoint's `config.json` says, checked, as frozen values.
 
-Shared by the torch and the JAX models and by planning, so nothing here imports either. This module knows names, defaults
-and allowed values; it builds no network and reads no file.
+Shared by the torch and the JAX models and by planning, so nothing here imports either. This module knows names,
+defaults and allowed values; it builds no network and reads no file.
 """
 
 import difflib
@@ -20,7 +20,7 @@ def only(*values: Any) -> Any:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ModelConfig:
+class ModelConfig(Mapping[str, Any]):
     """Base of the configurations: attribute and item access, immutable, `dict` in and out.
 
     `extra` keeps what a file holds besides the options (keys with a leading underscore, options of other libraries), so
@@ -50,7 +50,9 @@ class ModelConfig:
     def refuse(self, name: str, allowed: tuple[Any, ...] | str) -> None:
         """Raise the error for an option whose value is not supported."""
         expected = allowed if isinstance(allowed, str) else " or ".join(repr(v) for v in allowed)
-        raise ValueError(f"{type(self).__name__}: {name}={getattr(self, name)!r} is not supported; expected {expected}.")
+        raise ValueError(
+            f"{type(self).__name__}: {name}={getattr(self, name)!r} is not supported; expected {expected}."
+        )
 
     @classmethod
     def option_names(cls) -> tuple[str, ...]:
@@ -81,20 +83,14 @@ class ModelConfig:
         options = {name: getattr(self, name) for name in self.option_names()}
         return {k: _plain(v) for k, v in {**self.extra, **options}.items()}
 
-    def __getitem__(self, name: str) -> Any:
+    def __getitem__(self, name: str, /) -> Any:
         return getattr(self, name) if name in self.option_names() else self.extra[name]
 
     def __iter__(self) -> Iterator[str]:
         return iter((*self.option_names(), *self.extra))
 
-    def __contains__(self, name: object) -> bool:
-        return name in self.option_names() or name in self.extra
-
-    def keys(self) -> tuple[str, ...]:
-        return tuple(self)
-
-    def get(self, name: str, default: Any = None) -> Any:
-        return self[name] if name in self else default
+    def __len__(self) -> int:
+        return len(tuple(iter(self)))
 
     def check_blocks(self, allowed_down: tuple[str, ...], allowed_up: tuple[str, ...], *per_block: str) -> None:
         """Block types are known ones, as many as there are widths; options given per block have as many entries."""
@@ -125,11 +121,6 @@ class ModelConfig:
                     f"{type(self).__name__}: norm_num_groups={self['norm_num_groups']} does not divide "
                     f"a width of {width} channels (block_out_channels={list(self['block_out_channels'])})."
                 )
-
-
-def per_block(value: Any, levels: int) -> tuple[Any, ...]:
-    """An option given once or per block, as one entry per block."""
-    return value if isinstance(value, tuple) else (value,) * levels
 
 
 def _plain(value: Any) -> Any:
@@ -172,3 +163,82 @@ class AutoencoderKLConfig(ModelConfig):
         return 2 ** (len(self.block_out_channels) - 1)
 
 
+@dataclass(frozen=True, kw_only=True)
+class UNet2DConditionConfig(ModelConfig):
+    """Options of `UNet2DConditionModel`. Defaults are those the checkpoint format assumes for absent keys.
+
+    `attention_head_dim` is, by a historic misnomer of the format, the *number* of heads (per block, if several).
+    """
+
+    sample_size: int | tuple[int, int] | None = None
+    in_channels: int = 4
+    out_channels: int = 4
+    center_input_sample: bool = False
+    flip_sin_to_cos: bool = True
+    freq_shift: float = 0
+    down_block_types: tuple[str, ...] = ("CrossAttnDownBlock2D",) * 3 + ("DownBlock2D",)
+    mid_block_type: str = only("UNetMidBlock2DCrossAttn")
+    up_block_types: tuple[str, ...] = ("UpBlock2D",) + ("CrossAttnUpBlock2D",) * 3
+    only_cross_attention: bool = only(False)
+    block_out_channels: tuple[int, ...] = (320, 640, 1280, 1280)
+    layers_per_block: int | tuple[int, ...] = 2
+    downsample_padding: int = 1
+    mid_block_scale_factor: float = 1
+    dropout: float = 0.0
+    act_fn: str = "silu"
+    norm_num_groups: int = 32
+    norm_eps: float = 1e-5
+    cross_attention_dim: int | tuple[int, ...] = 1280
+    transformer_layers_per_block: int | tuple[int, ...] = 1
+    reverse_transformer_layers_per_block: None = only(None)
+    encoder_hid_dim: None = only(None)
+    encoder_hid_dim_type: None = only(None)
+    attention_head_dim: int | tuple[int, ...] = 8
+    num_attention_heads: None = only(None)
+    dual_cross_attention: bool = only(False)
+    use_linear_projection: bool = False
+    class_embed_type: None = only(None)
+    addition_embed_type: str | None = only(None, "text_time")
+    addition_time_embed_dim: int | None = None
+    num_class_embeds: None = only(None)
+    upcast_attention: bool = False
+    resnet_time_scale_shift: str = only("default", "scale_shift")
+    resnet_skip_time_act: bool = only(False)
+    resnet_out_scale_factor: float = only(1.0)
+    time_embedding_type: str = only("positional")
+    time_embedding_dim: int | None = None
+    time_embedding_act_fn: None = only(None)
+    timestep_post_act: None = only(None)
+    time_cond_proj_dim: int | None = None
+    conv_in_kernel: int = only(3)
+    conv_out_kernel: int = only(3)
+    projection_class_embeddings_input_dim: int | None = None
+    attention_type: str = only("default")
+    class_embeddings_concat: bool = only(False)
+    mid_block_only_cross_attention: bool | None = only(None, False)
+    cross_attention_norm: None = only(None)
+    addition_embed_type_num_heads: int = 64
+
+    def check(self) -> None:
+        self.check_blocks(
+            ("CrossAttnDownBlock2D", "DownBlock2D"),
+            ("CrossAttnUpBlock2D", "UpBlock2D"),
+            "layers_per_block",
+            "cross_attention_dim",
+            "transformer_layers_per_block",
+            "attention_head_dim",
+        )
+        self.check_activation()
+        self.check_groups(*self.block_out_channels)
+        for width, heads in zip(self.block_out_channels, self.per_block("attention_head_dim"), strict=True):
+            if width % heads:
+                self.refuse("attention_head_dim", f"numbers of heads that divide the widths {self.block_out_channels}")
+        if self.addition_embed_type == "text_time":
+            for name in ("addition_time_embed_dim", "projection_class_embeddings_input_dim"):
+                if self[name] is None:
+                    self.refuse(name, "a number, because addition_embed_type is 'text_time'")
+
+    def per_block(self, name: str) -> tuple[Any, ...]:
+        """An option given once or per block, as one entry per block."""
+        value = self[name]
+        return value if isinstance(value, tuple) else (value,) * len(self.block_out_channels)

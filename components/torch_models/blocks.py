@@ -1,4 +1,4 @@
-"""The levels of a U-Net or autoencoder: resnets, each followed by an attention where the level has one, then a resampler.
+"""The levels of a U-Net or autoencoder: resnets, each with its attention where the level has them, then a resampler.
 
 What an attention is (transformer over a text, self-attention, nothing) is decided by the caller, who hands a maker
 `attention(channels) -> module`; the module is called as `attention(x, context)`. As in layers.py the order of the
@@ -23,9 +23,7 @@ class _Level(nn.Module):
     attentions: nn.ModuleList | None
     resnets: nn.ModuleList
 
-    def __init__(
-        self, widths: list[tuple[int, int]], attention: AttentionMaker | None, resnet: dict[str, Any]
-    ) -> None:
+    def __init__(self, widths: list[tuple[int, int]], attention: AttentionMaker | None, resnet: dict[str, Any]) -> None:
         super().__init__()
         resnets, attentions = [], []
         for width_in, width_out in widths:

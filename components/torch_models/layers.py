@@ -1,7 +1,7 @@
 """Layers the networks share: timestep embedding, residual block, resampling, attention.
 
-Images are (B, C, H, W) in any memory format, tokens (B, L, C). The order of the statements in each `__init__` is part of
-the contract: it fixes the names and the order of the state dict and, through torch's global generator, the random
+Images are (B, C, H, W) in any memory format, tokens (B, L, C). The order of the statements in each `__init__` is part
+of the contract: it fixes the names and the order of the state dict and, through torch's global generator, the random
 initialisation. Nothing here knows block layouts or configurations.
 """
 
@@ -34,8 +34,8 @@ def timestep_embedding(
     The halves are [sin, cos], or [cos, sin] when flipped; an odd `dim` is filled with a zero column.
     """
     half = dim // 2
-    exponent = torch.arange(half, dtype=torch.float32, device=timestep.device) / (half - freq_shift)
-    angle = timestep.float()[:, None] * torch.exp(-math.log(max_period) * exponent)
+    exponent = -math.log(max_period) * torch.arange(half, dtype=torch.float32, device=timestep.device)
+    angle = timestep.float()[:, None] * torch.exp(exponent / (half - freq_shift))
     halves = (angle.cos(), angle.sin()) if flip_sin_to_cos else (angle.sin(), angle.cos())
     return F.pad(torch.cat(halves, dim=-1), (0, dim % 2))
 
@@ -174,3 +174,74 @@ def to_tokens(x: Tensor) -> Tensor:
 def to_image(tokens: Tensor, like: Tensor) -> Tensor:
     """(B, H·W, C) to (B, C, H, W) with the height and width of `like`."""
     return tokens.transpose(1, 2).unflatten(2, like.shape[-2:])
+
+
+class FeedForward(nn.Module):
+    """GEGLU (arXiv:2002.05202): value times the exact, erf-based GELU of a gate, both read by one linear layer."""
+
+    def __init__(self, channels: int, dropout: float = 0.0) -> None:
+        super().__init__()
+        self.net = nn.Sequential(GEGLU(channels, 4 * channels), nn.Dropout(dropout), nn.Linear(4 * channels, channels))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.net(x)
+
+
+class GEGLU(nn.Module):
+    def __init__(self, in_channels: int, out_channels: int) -> None:
+        super().__init__()
+        self.proj = nn.Linear(in_channels, 2 * out_channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        value, gate = self.proj(x).chunk(2, dim=-1)
+        return value * F.gelu(gate)
+
+
+class TransformerBlock(nn.Module):
+    """Self-attention, attention over the context, feed-forward; each after a norm and added to its input."""
+
+    def __init__(self, channels: int, heads: int, context_channels: int, dropout: float = 0.0) -> None:
+        super().__init__()
+        self.norm1 = nn.LayerNorm(channels)
+        self.attn1 = Attention(channels, heads)
+        self.norm2 = nn.LayerNorm(channels)
+        self.attn2 = Attention(channels, heads, context_channels=context_channels)
+        self.norm3 = nn.LayerNorm(channels)
+        self.ff = FeedForward(channels, dropout)
+
+    def forward(self, x: Tensor, context: Tensor) -> Tensor:
+        x = x + self.attn1(self.norm1(x))
+        x = x + self.attn2(self.norm2(x), context)
+        return x + self.ff(self.norm3(x))
+
+
+class Transformer(nn.Module):
+    """Transformer blocks over the positions of an image, attending to a context; a residual around the whole."""
+
+    def __init__(
+        self,
+        channels: int,
+        heads: int,
+        context_channels: int,
+        *,
+        layers: int = 1,
+        groups: int = 32,
+        linear_projection: bool = False,
+        dropout: float = 0.0,
+    ) -> None:
+        super().__init__()
+        self.linear_projection = linear_projection
+        self.norm = nn.GroupNorm(groups, channels, eps=1e-6)
+        self.proj_in = nn.Linear(channels, channels) if linear_projection else nn.Conv2d(channels, channels, 1)
+        self.transformer_blocks = nn.ModuleList(
+            TransformerBlock(channels, heads, context_channels, dropout) for _ in range(layers)
+        )
+        self.proj_out = nn.Linear(channels, channels) if linear_projection else nn.Conv2d(channels, channels, 1)
+
+    def forward(self, x: Tensor, context: Tensor) -> Tensor:
+        h = self.norm(x)
+        h = self.proj_in(to_tokens(h)) if self.linear_projection else to_tokens(self.proj_in(h))
+        for block in self.transformer_blocks:
+            h = block(h, context)
+        h = to_image(self.proj_out(h), x) if self.linear_projection else self.proj_out(to_image(h, x))
+        return x + h

@@ -1,0 +1,153 @@
+"""The conditional U-Net of Stable Diffusion 1.x, 2.x, SDXL, its refiner, and guidance-distilled (LCM) variants.
+
+Latent diffusion, arXiv:2112.10752; SDXL's conditions, arXiv:2307.01952; guidance embedding, arXiv:2310.04378.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from components.model_config import UNet2DConditionConfig
+from components.torch_models.base import Model
+from components.torch_models.blocks import AttentionMaker, DownBlock, MidBlock, UpBlock
+from components.torch_models.layers import TimestepEmbedding, Transformer, activation, timestep_embedding
+
+
+@dataclass
+class UNetOutput:
+    sample: Tensor
+
+
+class UNet2DConditionModel(Model):
+    """What the network says (eps, v or x0) of latents at a timestep, given the hidden states of a prompt."""
+
+    config_class = UNet2DConditionConfig
+
+    def __init__(self, config: UNet2DConditionConfig | None = None, **options: Any) -> None:
+        super().__init__(config, **options)
+        config = self.config
+        widths = config.block_out_channels
+        levels = len(widths)
+        layers = config.per_block("layers_per_block")
+        attentions = [self._attention(level) for level in range(levels)]
+        time_channels = config.time_embedding_dim or 4 * widths[0]
+        resnet: dict[str, Any] = {
+            "time_channels": time_channels,
+            "groups": config.norm_num_groups,
+            "eps": config.norm_eps,
+            "act_fn": config.act_fn,
+            "dropout": config.dropout,
+            "scale_shift": config.resnet_time_scale_shift == "scale_shift",
+        }
+        self.conv_in = nn.Conv2d(config.in_channels, widths[0], 3, padding=1)
+        self.time_embedding = TimestepEmbedding(widths[0], time_channels, config.act_fn, config.time_cond_proj_dim)
+        if config.addition_embed_type == "text_time":
+            self.add_embedding = TimestepEmbedding(config.projection_class_embeddings_input_dim, time_channels)
+        self.down_blocks = nn.ModuleList(
+            DownBlock(
+                widths[max(i - 1, 0)],
+                widths[i],
+                layers[i],
+                resnet=resnet,
+                attention=attentions[i] if block_type == "CrossAttnDownBlock2D" else None,
+                downsample=i < levels - 1,
+                downsample_padding=config.downsample_padding,
+            )
+            for i, block_type in enumerate(config.down_block_types)
+        )
+        self.up_blocks = nn.ModuleList()  # registered before the middle, made after it
+        self.mid_block = MidBlock(
+            widths[-1],
+            resnet={**resnet, "output_scale_factor": config.mid_block_scale_factor},
+            attention=attentions[-1],
+        )
+        for i, block_type in zip(reversed(range(levels)), config.up_block_types, strict=True):
+            below, skip_below = widths[min(i + 1, levels - 1)], widths[max(i - 1, 0)]
+            widths_in = [below] + [widths[i]] * layers[i]
+            skip_widths = [widths[i]] * layers[i] + [skip_below]
+            self.up_blocks.append(
+                UpBlock(
+                    [a + b for a, b in zip(widths_in, skip_widths, strict=True)],
+                    widths[i],
+                    resnet=resnet,
+                    attention=attentions[i] if block_type == "CrossAttnUpBlock2D" else None,
+                    upsample=i > 0,
+                )
+            )
+        self.conv_norm_out = nn.GroupNorm(config.norm_num_groups, widths[0], config.norm_eps)
+        self.act = activation(config.act_fn)
+        self.conv_out = nn.Conv2d(widths[0], config.out_channels, 3, padding=1)
+
+    def _attention(self, level: int) -> AttentionMaker:
+        config = self.config
+        return lambda channels: Transformer(
+            channels,
+            config.per_block("attention_head_dim")[level],
+            config.per_block("cross_attention_dim")[level],
+            layers=config.per_block("transformer_layers_per_block")[level],
+            groups=config.norm_num_groups,
+            linear_projection=config.use_linear_projection,
+            dropout=config.dropout,
+        )
+
+    def forward(
+        self,
+        sample: Tensor,
+        timestep: Tensor | float,
+        encoder_hidden_states: Tensor,
+        timestep_cond: Tensor | None = None,
+        added_cond_kwargs: Mapping[str, Tensor] | None = None,
+    ) -> UNetOutput:
+        """One evaluation.
+
+        Args:
+            sample: latents (B, in_channels, h, w), any h and w.
+            timestep: one number for all, or (B,); may be fractional.
+            encoder_hidden_states: (B, L, cross_attention_dim).
+            timestep_cond: (B, time_cond_proj_dim) embedding of the guidance scale, for guidance-distilled networks.
+            added_cond_kwargs: `text_embeds` (B, D) and `time_ids` (B, n), for networks with text_time conditioning.
+
+        Raises:
+            ValueError: a condition the configuration asks for is missing.
+        """
+        config = self.config
+        x = 2 * sample - 1.0 if config.center_input_sample else sample
+        temb = self.time_embedding(
+            self._sinusoid(self._timesteps(timestep, x), config.block_out_channels[0], x), timestep_cond
+        )
+        if config.addition_embed_type == "text_time":
+            temb = temb + self._text_time(added_cond_kwargs or {}, temb)
+        x = self.conv_in(x)
+        skips = [x]
+        for block in self.down_blocks:
+            x, states = block(x, temb, encoder_hidden_states)
+            skips += states
+        x = self.mid_block(x, temb, encoder_hidden_states)
+        for block in self.up_blocks:
+            x = block(x, temb, encoder_hidden_states, skips)
+        return UNetOutput(self.conv_out(self.act(self.conv_norm_out(x))))
+
+    @staticmethod
+    def _timesteps(timestep: Tensor | float, sample: Tensor) -> Tensor:
+        return torch.as_tensor(timestep, device=sample.device).reshape(-1).expand(len(sample))
+
+    def _sinusoid(self, timesteps: Tensor, dim: int, like: Tensor) -> Tensor:
+        config = self.config
+        sinusoid = timestep_embedding(
+            timesteps, dim, flip_sin_to_cos=config.flip_sin_to_cos, freq_shift=config.freq_shift
+        )
+        return sinusoid.to(like.dtype)
+
+    def _text_time(self, conditions: Mapping[str, Tensor], temb: Tensor) -> Tensor:
+        """SDXL's micro-conditioning: pooled text beside the sinusoids of sizes and crops."""
+        for name in ("text_embeds", "time_ids"):
+            if name not in conditions:
+                raise ValueError(
+                    f"UNet2DConditionModel: addition_embed_type='text_time' needs {name!r} in added_cond_kwargs."
+                )
+        time_ids, text = conditions["time_ids"], conditions["text_embeds"]
+        ids = self._sinusoid(time_ids.flatten(), self.config.addition_time_embed_dim, temb)
+        return self.add_embedding(torch.cat([text.to(temb.dtype), ids.reshape(len(text), -1)], dim=-1))
