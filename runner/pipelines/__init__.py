@@ -1,0 +1,1 @@
+"""Which component does what, free of any backend. One file for each kind of pipeline."""

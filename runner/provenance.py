@@ -1,0 +1,120 @@
+"""Where a picture comes from, for the manifest: versions, the user's repository, the sha256 of every weight file."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import platform
+import re
+import subprocess
+import sys
+from collections.abc import Iterable
+from contextlib import suppress
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from runner.outputs import write_atomically
+
+PACKAGES = ("diffusion-recipes", "torch", "transformers", "tokenizers", "numpy", "safetensors", "Pillow")
+_LFS_BLOB = re.compile(r"[0-9a-f]{64}")
+
+
+def versions(packages: Iterable[str] = PACKAGES) -> dict[str, str]:
+    """Versions of Python and of the packages that can change a picture, read without importing them."""
+    found = {"python": platform.python_version()}
+    for name in packages:
+        with suppress(metadata.PackageNotFoundError):
+            found[name] = metadata.version(name)
+    return found
+
+
+def machine() -> str:
+    """Operating system and processor in words."""
+    processor = platform.processor() or platform.machine()
+    with suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+            if line.startswith("model name"):
+                processor = line.partition(":")[2].strip()
+                break
+    return f"{platform.system()} {platform.machine()}, {processor}"
+
+
+def git_state(folder: Path) -> dict[str, Any] | None:
+    """Commit and dirtiness of the repository around `folder`; None outside one, or without git.
+
+    Dirty means that a tracked file differs from the commit: outputs that git was never told of do not count.
+    """
+
+    def git(*arguments: str) -> str:
+        done = subprocess.run(
+            ["git", "-C", str(folder), *arguments], capture_output=True, text=True, check=True, timeout=10
+        )
+        return done.stdout.strip()
+
+    try:
+        return {
+            "commit": git("rev-parse", "HEAD"),
+            "dirty": bool(git("status", "--porcelain", "--untracked-files=no")),
+        }
+    except (OSError, subprocess.SubprocessError):
+        return None
+
+
+def physical_cores() -> int:
+    """Physical cores this process may use: its CPU affinity, hyper-threads counted once."""
+    if not hasattr(os, "sched_getaffinity"):
+        return os.cpu_count() or 1
+    cores = set()
+    for cpu in os.sched_getaffinity(0):
+        siblings = Path(f"/sys/devices/system/cpu/cpu{cpu}/topology/thread_siblings_list")
+        try:
+            cores.add(siblings.read_text(encoding="ascii").strip())
+        except OSError:
+            cores.add(str(cpu))
+    return max(1, len(cores))
+
+
+class FileSums:
+    """sha256 of large files, remembered between runs by path, size and time of change.
+
+    A blob of the hub's cache is named by its sha256, which is taken as it stands.
+    """
+
+    def __init__(self, memory: Path | None = None) -> None:
+        self.memory = memory or _cache_folder() / "sha256.json"
+        try:
+            self.known: dict[str, list[Any]] = json.loads(self.memory.read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            self.known = {}
+
+    def sums(self, files: Iterable[Path]) -> dict[Path, str]:
+        """The sha256 of each file."""
+        result, learned = {}, False
+        for file in files:
+            real = file.resolve()
+            if real.parent.name == "blobs" and _LFS_BLOB.fullmatch(real.name):
+                result[file] = real.name
+                continue
+            status = real.stat()
+            stamp = [status.st_size, status.st_mtime_ns]
+            entry = self.known.get(str(real))
+            if entry is None or entry[:2] != stamp:
+                with real.open("rb") as handle:
+                    entry = [*stamp, hashlib.file_digest(handle, "sha256").hexdigest()]
+                self.known[str(real)] = entry
+                learned = True
+            result[file] = entry[2]
+        if learned:
+            with suppress(OSError):  # a read-only home costs time, not correctness
+                self.memory.parent.mkdir(parents=True, exist_ok=True)
+                write_atomically(self.memory, json.dumps(self.known).encode())
+        return result
+
+
+def _cache_folder() -> Path:
+    base = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
+    if sys.platform == "win32":
+        base = os.environ.get("LOCALAPPDATA", base)
+    return Path(base) / "diffusion-recipes"
