@@ -1,0 +1,50 @@
+"""DDIM: the implicit, optionally stochastic, sampler of a DDPM (Song et al. 2020, arXiv 2010.02502)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+
+from components.schedulers.base import Grid, RunOptions, Scheduler
+from components.schedulers.options import (
+    ALPHA_END,
+    BETAS,
+    CLIP,
+    EPS_X0_V,
+    ETA,
+    RESCALE,
+    SPACING,
+    THRESHOLD,
+    Option,
+    with_defaults,
+)
+from components.schedulers.tableau import Rows, State
+
+
+class DDIMScheduler(Scheduler):
+    """x' = alpha' x0 + sqrt(sigma'^2 - std^2) eps + std noise (eq. 12), std = eta times the posterior's (eq. 16)."""
+
+    aliases = ("ddim",)
+    OPTIONS = (
+        *BETAS,
+        *CLIP,
+        *ALPHA_END,
+        *EPS_X0_V,
+        *THRESHOLD,
+        *with_defaults(SPACING, timestep_spacing="leading"),
+        *RESCALE,
+        ETA,
+        Option("use_clipped_model_output", False, bool, "Derive eps from the clipped x0 instead.", run=True),
+    )
+
+    def rows(self, grid: Grid, run: RunOptions) -> Iterable[Rows]:
+        i = np.arange(len(grid))
+        at, to = grid.columns(i), grid.columns(i + 1)
+        std = run.eta * to.sigma / at.sigma * np.sqrt(np.maximum(1 - (at.alpha / to.alpha) ** 2, 0))
+
+        def update(s: State):
+            eps = (s.x - at.alpha * s.x0) / at.sigma if run.use_clipped_model_output else s.eps
+            return (to.alpha * s.x0 + np.sqrt(to.sigma**2 - std**2) * eps + std * s.noise,)
+
+        yield Rows(i, grid[i], grid[i + 1], update, i, run.eta > 0)

@@ -1,0 +1,42 @@
+"""DDPM: ancestral sampling from the posterior (Ho et al. 2020, arXiv 2006.11239)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+
+from components.schedulers.base import Grid, RunOptions, Scheduler
+from components.schedulers.options import BETAS, CLIP, EPS_X0_V, RESCALE, SPACING, THRESHOLD, Option, with_defaults
+from components.schedulers.tableau import Rows
+
+VARIANCES = ("fixed_small", "fixed_small_log", "fixed_large", "fixed_large_log")
+
+
+class DDPMScheduler(Scheduler):
+    """x' = mean of the posterior q(x' | x, x0) (eq. 7), plus noise of its variance, or of beta (section 3.2)."""
+
+    aliases = ("ddpm",)
+    OPTIONS = (
+        *BETAS,
+        Option("variance_type", "fixed_small", str, "Variance of a step: the posterior's, or beta.", choices=VARIANCES),
+        *CLIP,
+        *EPS_X0_V,
+        *THRESHOLD,
+        *with_defaults(SPACING, timestep_spacing="leading"),
+        *RESCALE,
+    )
+
+    def rows(self, grid: Grid, run: RunOptions) -> Iterable[Rows]:
+        i = np.arange(len(grid))
+        at, to = grid[i], grid[i + 1]
+        step = at.alpha / to.alpha
+        beta = 1 - step**2
+        x0_weight, x_weight = to.alpha * beta / at.sigma**2, step * (to.sigma / at.sigma) ** 2
+        large = self.variance_type.startswith("fixed_large")
+        noisy = at.timestep > 0
+        variance = noisy * (beta if large else beta * (to.sigma / at.sigma) ** 2)
+        a, b, std = x0_weight[:, None], x_weight[:, None], np.sqrt(variance)[:, None]
+        # beta is not the variance that leads to sigma': what holds on a point mass is declared instead.
+        declared = (x_weight**2, variance) if large else None
+        yield Rows(i, at, to, lambda s: (a * s.x0 + b * s.x + std * s.noise,), i, noisy, declared)

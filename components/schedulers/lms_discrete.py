@@ -1,0 +1,61 @@
+"""LMS: linear multistep (Adams-Bashforth with uneven steps) in sigma, as in k-diffusion."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+
+from components.schedulers.base import Grid, RunOptions, SigmaScheduler
+from components.schedulers.noise import Array
+from components.schedulers.options import BETAS, EPS_X0_V, SIGMAS, SPACING, Option
+from components.schedulers.tableau import Rows, State, Update
+
+
+class LMSDiscreteScheduler(SigmaScheduler):
+    """x' = x + sum of c_j eps_j, with c_j the integral of the j-th Lagrange polynomial over [sigma, sigma'].
+
+    Of order min(order, row + 1). History: earlier eps, newest first.
+    """
+
+    aliases = ("lms",)
+    OPTIONS = (
+        *BETAS,
+        *SIGMAS,
+        *EPS_X0_V,
+        *SPACING,
+        Option("order", 4, int, "How many outputs a step looks at.", minimum=1, maximum=4, run=True),
+    )
+
+    def history(self, run: RunOptions) -> int:
+        return run.order - 1
+
+    def rows(self, grid: Grid, run: RunOptions) -> Iterable[Rows]:
+        for order in range(1, run.order + 1):
+            i = np.arange(len(grid))
+            i = i[np.minimum(i + 1, run.order) == order]
+            if len(i):
+                yield Rows(i, grid[i], grid[i + 1], _multistep(adams_weights(grid.levels.sigma, i, order)), i)
+
+
+def _multistep(weights: Array) -> Update:
+    def update(s: State):
+        past = (s.eps, *s.h)
+        return s.x + sum(weights[j, :, None] * past[j] for j in range(len(weights))), *past[: len(s.h)]
+
+    return update
+
+
+def adams_weights(clock: Array, i: Array, order: int) -> Array:
+    """(order, n): integrals over [clock_i, clock_i+1] of the Lagrange polynomials through the last `order` points.
+
+    The polynomials are of degree 3 at most, so two Gauss points are exact.
+    """
+    start, width = clock[i], clock[i + 1] - clock[i]
+    points = start + width * (0.5 + np.array([[-0.5], [0.5]]) / np.sqrt(3))
+    weights = np.empty((order, len(i)))
+    for j in range(order):
+        others = [clock[i - k] for k in range(order) if k != j]
+        basis = np.prod([(points - other) / (clock[i - j] - other) for other in others], axis=0) if others else 1 + 0 * points
+        weights[j] = width * basis.mean(0)
+    return weights

@@ -1,0 +1,106 @@
+"""PNDM: pseudo numerical methods on the DDIM transfer (Liu et al. 2022, arXiv 2202.09778)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+
+from components.schedulers.base import Grid, RunOptions, Scheduler
+from components.schedulers.noise import Array
+from components.schedulers.options import ALPHA_END, BETAS, SPACING, Option, prediction_type, with_defaults
+from components.schedulers.tableau import Level, Rows, State, Update
+
+ADAMS_BASHFORTH = ((1,), (3 / 2, -1 / 2), (23 / 12, -16 / 12, 5 / 12), (55 / 24, -59 / 24, 37 / 24, -9 / 24))
+"""Weights of the newest output and of those before it (eq. 12 and its lower orders)."""
+
+
+class PNDMScheduler(Scheduler):
+    """F-PNDM with its Runge-Kutta start, or PLMS: linear multistep alone, started by one trapezoid (SD 1.x).
+
+    Outputs are averaged as the network gives them, eps or v, and the average is transferred (eq. 11): with v this
+    mixes predictions that belong to different levels, as checkpoints trained with this sampler in mind expect.
+    History: three earlier outputs, newest first, then the Runge-Kutta sum and the point a step started from.
+    """
+
+    aliases = ("pndm", "plms")
+    OPTIONS = (
+        *BETAS,
+        Option("skip_prk_steps", False, bool, "Start without Runge-Kutta steps (SD 1.x: true)."),
+        *with_defaults(ALPHA_END, set_alpha_to_one=False),
+        *prediction_type("epsilon", "v_prediction"),
+        *with_defaults(SPACING, timestep_spacing="leading"),
+    )
+
+    def history(self, run: RunOptions) -> int:
+        return 5
+
+    def unchecked(self) -> str:
+        return "averages of v belong to no one level" if self.prediction_type == "v_prediction" else ""
+
+    def rows(self, grid: Grid, run: RunOptions) -> Iterable[Rows]:
+        start = self._trapezoid(grid) if self.skip_prk_steps else self._runge_kutta(grid)
+        first, known, done = yield from start
+        for order in range(1, 5):
+            i = np.arange(done, len(grid))
+            i = i[np.minimum(i - done + known + 1, 4) == order]
+            if len(i):
+                at, to = grid[i], grid[i + 1]
+                yield Rows(first + i - done, at, to, self._multistep(at, to, ADAMS_BASHFORTH[order - 1]), i)
+
+    def _multistep(self, at: Level, to: Level, weights: tuple[float, ...]) -> Update:
+        def update(s: State):
+            output = sum(w * e for w, e in zip(weights, (s.output, *s.h), strict=False))
+            return self._transfer(s.x, output, at, to), s.output, s.h[0], s.h[1]
+
+        return update
+
+    def _trapezoid(self, grid: Grid):
+        """Step 0 in two evaluations: there, and again from the start with the mean of both outputs."""
+        at, to = grid[:1], grid[1:2]
+        zero = np.zeros(1, np.int64)
+        yield Rows(zero, at, to, lambda s: (self._transfer(s.x, s.output, at, to), s.output, *_NONE, s.x), zero)
+        if len(grid) == 1:
+            return 1, 1, 1
+        again = Level(to.timestep, *(getattr(to, name) for name in ("alpha", "sigma", "scale")))
+        mean = lambda s: (s.output + s.h[0]) / 2  # noqa: E731
+        yield Rows(zero + 1, again, to, lambda s: (self._transfer(s.h[4], mean(s), at, to), s.h[0]), zero)
+        return 2, 1, 1
+
+    def _runge_kutta(self, grid: Grid):
+        """Up to three steps of four evaluations each (eq. 13)."""
+        steps = min(3, len(grid) - 1)
+        for k in range(steps):
+            at, to, row = grid[k : k + 1], grid[k + 1 : k + 2], np.array([4 * k])
+            middle = self._between(at, to)
+            for stage, (reads, lands) in enumerate(((at, middle), (middle, middle), (middle, to), (to, to))):
+                yield Rows(row + stage, reads, lands, self._stage(stage, at, lands), np.array([k]))
+        return 4 * steps, steps, steps
+
+    def _stage(self, stage: int, at: Level, to: Level) -> Update:
+        weight = (1 / 6, 1 / 3, 1 / 3, 1 / 6)[stage]
+
+        def update(s: State):
+            total = weight * s.output if stage == 0 else s.h[3] + weight * s.output
+            start = s.x if stage == 0 else s.h[4]
+            past = (s.output, s.h[0], s.h[1]) if stage == 0 else s.h[:3]
+            used = total if stage == 3 else s.output
+            return self._transfer(start, used, at, to), *past, total, start
+
+        return update
+
+    def _between(self, at: Level, to: Level) -> Level:
+        """Half way on the training clock; on a whole timestep where both ends are."""
+        half = (at.timestep - to.timestep) / 2
+        whole = (np.floor(at.timestep) == at.timestep) & (np.floor(to.timestep) == to.timestep)
+        t = to.timestep + np.where(whole, np.floor(half), half)
+        return self.levels(t, self.clock.ratio_at(np.append(t, 0), log=True))[:-1]
+
+    def _transfer(self, x: Array, output: Array, at: Level, to: Level) -> Array:
+        """Eq. 11: x carried from one level to another along the predicted direction."""
+        a, s, a_next, s_next = (v[:, None] for v in (at.alpha, at.sigma, to.alpha, to.sigma))
+        eps = a * output + s * x if self.prediction_type == "v_prediction" else output
+        return a_next * (x - s * eps) / a + s_next * eps
+
+
+_NONE = (0.0, 0.0, 0.0)

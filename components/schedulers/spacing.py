@@ -1,0 +1,82 @@
+"""Which timesteps or noise levels a run visits: pure functions, largest noise first, no scheduler in sight.
+
+Functions of the training clock return timesteps (N,); functions of sigma return noise-to-signal ratios (N,), without
+the end point, which is the caller's convention. Everything is float64.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from components.schedulers.noise import Array
+
+TRAINING_SPACINGS = ("linspace", "leading", "trailing")
+
+
+def training_timesteps(
+    kind: str, steps: int, length: int, *, offset: int = 0, rounded: bool = True, end_point: bool = False
+) -> Array:
+    """Timesteps (steps,) spread over a training clock of `length` (arXiv 2305.08891, table 2).
+
+    `end_point` lays out one more point and leaves the last of it out: the step to the end is then as long as the
+    others. `offset` is the SD 1.x habit of shifting "leading" by one. Rounding is skipped where it would make two
+    timesteps equal, and nothing ever leaves the clock: steps asked are steps run, for every `steps` up to `length`.
+    """
+    points = steps + end_point
+    if kind == "linspace":
+        t = np.linspace(0, length - 1, points)[::-1]
+        whole = np.round(t)
+        t = whole if rounded and len(np.unique(whole)) == points else t
+    elif kind == "leading":
+        t = np.arange(points)[::-1] * float(max(length // points, 1)) + offset
+        t -= max(0.0, t[0] - (length - 1))
+    elif kind == "trailing":
+        return np.maximum(np.round(length - np.arange(steps) * (length / steps)) - 1, 0)
+    else:
+        raise ValueError(f"unknown timestep spacing {kind!r}; there are {', '.join(TRAINING_SPACINGS)}")
+    return t[:steps]
+
+
+def karras(sigma_min: float, sigma_max: float, steps: int, rho: float = 7.0) -> Array:
+    """Karras et al. 2022 (arXiv 2206.00364), eq. 5: even steps in sigma^(1/rho)."""
+    u = np.linspace(0, 1, steps)
+    top, bottom = sigma_max ** (1 / rho), sigma_min ** (1 / rho)
+    return (top + u * (bottom - top)) ** rho
+
+
+def exponential(sigma_min: float, sigma_max: float, steps: int) -> Array:
+    """Even steps in log sigma."""
+    return np.exp(np.linspace(math.log(sigma_max), math.log(sigma_min), steps))
+
+
+def beta(sigma_min: float, sigma_max: float, steps: int, a: float = 0.6, b: float = 0.6) -> Array:
+    """Quantiles of Beta(a, b) laid over sigma (arXiv 2407.12173)."""
+    from scipy.special import betaincinv
+
+    return sigma_min + betaincinv(a, b, 1 - np.linspace(0, 1, steps)) * (sigma_max - sigma_min)
+
+
+def lu(sigma_min: float, sigma_max: float, steps: int) -> Array:
+    """Even steps in log sigma, stopping one short of sigma_min (DPM-Solver, arXiv 2206.00927, section 3.4)."""
+    return np.exp(np.linspace(math.log(sigma_max), math.log(sigma_min), steps + 1))[:-1]
+
+
+SIGMA_SPACINGS: dict[str, Callable[[float, float, int], Array]] = {
+    "karras": karras,
+    "exponential": exponential,
+    "beta": beta,
+    "lu": lu,
+}
+
+
+def resample_log_linear(sigmas: Sequence[float] | Array, steps: int) -> Array:
+    """A listed schedule of M noise levels, end included, at steps + 1 levels: log sigma linear over even positions.
+
+    Align Your Steps (arXiv 2404.14507), appendix: how its authors bring ten steps to any other number. Levels must be
+    positive; put the end convention on afterwards.
+    """
+    levels = np.log(np.asarray(sigmas, np.float64))
+    return np.exp(np.interp(np.linspace(0, 1, steps + 1), np.linspace(0, 1, len(levels)), levels))

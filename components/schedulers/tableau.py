@@ -1,0 +1,298 @@
+"""A sampler as a table: one row per network evaluation, computed once on the host in float64.
+
+One denoising run is an affine map of the initial noise, the network's outputs and the fresh noise, so a solver needs
+no object with state, only the coefficients of that map. `trace` obtains them from a method's textbook formula by
+calling it with the rows of the identity matrix (a linear function fed the basis returns its own matrix), and
+`Tableau.verify` proves what can be proved of them on a data set of one point. Nothing here knows torch or jax, and
+nothing here runs a network: the engines do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, fields, replace
+from typing import Any
+
+import numpy as np
+
+from components.schedulers.noise import Array
+
+
+class TableauError(ValueError):
+    """A table contradicts its own mathematics; the message names the row and what was expected."""
+
+
+@dataclass(frozen=True)
+class Clip:
+    """What is done to x0 before the update: clamp to +-limit, or dynamic thresholding (Imagen, arXiv 2205.11487)."""
+
+    kind: str  # "range" or "quantile"
+    limit: float = 1.0
+    ratio: float = 0.995
+
+
+@dataclass(frozen=True, eq=False)
+class Level:
+    """Places on the noise scale, one or many: timestep, alpha, sigma (arrays of one shape), and x_model = scale * x.
+
+    A solver may keep x in any scale of its own (alpha = 1 and sigma unbounded, say); `scale` takes it to the
+    variance-preserving scale the network was trained in.
+    """
+
+    timestep: Array
+    alpha: Array
+    sigma: Array
+    scale: Array
+
+    @property
+    def lam(self) -> Array:
+        """Half the log signal-to-noise ratio, log(alpha / sigma); inf where sigma is 0."""
+        with np.errstate(divide="ignore"):
+            return np.log(self.alpha) - np.log(self.sigma)
+
+    @property
+    def clock(self) -> Array:
+        """alpha^2 / sigma^2: the time of the Brownian path that posterior noise is made of."""
+        with np.errstate(divide="ignore"):
+            return (self.alpha / self.sigma) ** 2
+
+    def __getitem__(self, index: Any) -> Level:
+        return Level(self.timestep[index], self.alpha[index], self.sigma[index], self.scale[index])
+
+    def __len__(self) -> int:
+        return len(self.sigma)
+
+
+def parameterisation(prediction_type: str, at: Level) -> tuple[Array, Array, Array, Array]:
+    """(p, q, r, s) with x0 = p x + q output and eps = r x + s output, at each level.
+
+    The network's output is eps, x0 or v = alpha eps - sigma x0 (arXiv 2202.00512, section 4) of the
+    variance-preserving x; `at.scale` brings the solver's own x there.
+    """
+    alpha, sigma, zero, one = at.alpha * at.scale, at.sigma * at.scale, 0 * at.alpha, 1 + 0 * at.alpha
+    with np.errstate(divide="ignore", invalid="ignore"):
+        if prediction_type == "epsilon":
+            return at.scale / alpha, -sigma / alpha, zero, one
+        if prediction_type == "sample":
+            return zero, one, at.scale / sigma, -alpha / sigma
+        if prediction_type == "v_prediction":
+            return at.scale * alpha, -sigma, at.scale * sigma, alpha
+    raise ValueError(f"unknown prediction type {prediction_type!r}")
+
+
+@dataclass(frozen=True, eq=False)
+class State:
+    """What an update formula computes with: basis vectors while tracing. `h` is the history, newest meaning first."""
+
+    x: Array
+    h: tuple[Array, ...]
+    output: Array
+    x0: Array
+    eps: Array
+    noise: Array
+
+
+Update = Callable[[State], Sequence[Array]]
+"""(x, history, output, x0, eps, noise) -> the new (x, *history); history that is left out stays zero."""
+
+
+@dataclass(frozen=True, eq=False)
+class Rows:
+    """Some rows of a table that share one formula.
+
+    index (n,): their places in the table; at, to: where each reads and lands; step (n,): the user-visible step.
+    `noise`: which of them take a draw. `variance`: the closed form (gain, added) that the method declares for
+    var(x') = gain var(x) + added on a point mass, where by design it is not sigma'^2.
+    """
+
+    index: Array
+    at: Level
+    to: Level
+    update: Update
+    step: Array
+    noise: Any = False
+    variance: tuple[Array, Array] | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Tableau:
+    """The whole run of one sampler; a stack of tables has a leading batch axis B on every array.
+
+    timestep (N,): what the network is told. input_scale (N,): the network sees input_scale * x.
+    to_x0 (N, 2): x0 = to_x0[0] x + to_x0[1] output. update (N, R, R + 3): state' = update [state, output, x0, noise].
+    noise_span (N, 2): the interval of the Brownian clock that the row's draw belongs to; nan where none is taken.
+    step (N,): user-visible step. read, land (N, 2): (alpha, sigma) where the row reads x and where it leaves it.
+    declared (N, 2): (gain, added) of a variance the method declares, nan where sigma'^2 holds.
+    """
+
+    timestep: Array
+    input_scale: Array
+    to_x0: Array
+    update: Array
+    noise_span: Array
+    step: Array
+    init_noise_sigma: float | Array
+    clip: Clip | None
+    read: Array
+    land: Array
+    declared: Array
+    point_mass: Array = field(repr=False)  # (N, 2): output = point_mass[0] x + point_mass[1] c for data = {c}
+    unchecked: str = ""  # why the mean and variance on a point mass say nothing of this method, if so
+
+    @property
+    def rows(self) -> int:
+        return self.timestep.shape[-1]
+
+    @property
+    def nfe(self) -> int:
+        """Network evaluations (with guidance each is one batch of two)."""
+        return self.rows
+
+    @property
+    def registers(self) -> int:
+        return self.update.shape[-2]
+
+    @property
+    def steps(self) -> int:
+        return int(self.step.max()) + 1
+
+    @property
+    def takes_noise(self) -> Array:
+        return ~np.isnan(self.noise_span[..., 0])
+
+    def verify(self, tolerance: float = 1e-9) -> Tableau:
+        """Prove the table on a data set of one point c, or raise TableauError naming the row.
+
+        Every coefficient is finite; each row lands where the next one reads; the c-part of x is alpha' and its
+        variance sigma'^2 (or the closed form that the method declares) wherever a row lands.
+        """
+        for name in ("timestep", "input_scale", "update", "read", "land"):
+            bad = ~np.isfinite(getattr(self, name)).reshape(self.rows, -1).all(1)
+            if bad.any():
+                raise TableauError(f"row {bad.argmax()}: {name} is not finite")
+        gap = np.abs(self.land[:-1] - self.read[1:]).max(1, initial=0)
+        if (gap > tolerance * (1 + self.read[1:, 1])).any():
+            row = int(gap.argmax())
+            raise TableauError(f"row {row} lands at {self.land[row]}, but row {row + 1} reads at {self.read[row + 1]}")
+        if self.unchecked:
+            return self
+        # Each register as a vector over (c, the initial noise, every draw): reused noise stays one and the same.
+        move, shift, noise = self._on_point_mass()
+        drawing = np.flatnonzero(noise.any(1))
+        state = np.zeros((self.registers, 2 + len(drawing)))
+        state[0, :2] = self.read[0]
+        landed = np.empty((self.rows, 2))
+        before = np.empty(self.rows)
+        for row in range(self.rows):
+            before[row] = state[0, 1:] @ state[0, 1:]
+            state = move[row] @ state
+            state[:, 0] += shift[row]
+            draw = 2 + np.searchsorted(drawing, row)
+            if draw < state.shape[1] and drawing[draw - 2] == row:
+                state[:, draw] += noise[row]
+            landed[row] = state[0, 0], state[0, 1:] @ state[0, 1:]
+        alpha, sigma = self.land.T
+        gain, added = self.declared.T
+        expected = np.stack([alpha, np.where(np.isnan(gain), sigma**2, gain * before + added)], -1)
+        bad = np.abs(landed - expected) > tolerance * np.stack([1 + sigma, (1 + sigma) ** 2], -1)
+        if bad.any():
+            row, what = np.argwhere(bad)[0]
+            raise TableauError(
+                f"row {row}: the {('mean', 'variance')[what]} of x on a point mass is {landed[row, what]:.12g}, "
+                f"but should be {expected[row, what]:.12g}"
+            )
+        return self
+
+    def _on_point_mass(self) -> tuple[Array, Array, Array]:
+        """state' = move state + shift c + noise draw, once the network is the exact denoiser of data = {c}."""
+        registers = self.registers
+        output, x0 = self.update[..., registers], self.update[..., registers + 1]
+        move = self.update[..., :registers].copy()
+        move[..., 0] += output * self.point_mass[:, :1]
+        return move, output * self.point_mass[:, 1:] + x0, self.update[..., registers + 2]
+
+
+def trace(
+    groups: Sequence[Rows],
+    *,
+    history: int,
+    prediction_type: str,
+    init_noise_sigma: float,
+    clip: Clip | None = None,
+    unchecked: str = "",
+) -> Tableau:
+    """The table of a method with `history` registers beside x: each `Rows.update` is called once, with basis vectors."""
+    count, registers = sum(len(group.index) for group in groups), 1 + history
+    basis = np.eye(registers + 3)
+    update = np.zeros((count, registers, registers + 3))
+    columns = {name: np.empty(count) for name in ("timestep", "input_scale")}
+    columns |= {name: np.full((count, 2), np.nan) for name in ("to_x0", "noise_span", "read", "land", "declared")}
+    columns |= {"point_mass": np.empty((count, 2)), "step": np.empty(count, np.int64)}
+    for group in groups:
+        at, to, noisy = group.at, group.to, np.broadcast_to(group.noise, group.index.shape)
+        p, q, r, s = (coefficient[:, None] for coefficient in parameterisation(prediction_type, at))
+        x, output = basis[0], basis[registers]
+        state = State(
+            x=x,
+            h=tuple(basis[1:registers]),
+            output=output,
+            # Where nothing clips, x0 is no column of its own: its coefficients go straight to x and the output.
+            x0=basis[registers + 1] if clip else p * x + q * output,
+            eps=r * x + s * output,
+            noise=basis[registers + 2],
+        )
+        with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+            for register, vector in enumerate(group.update(state)):
+                update[group.index, register] = vector
+        values = {
+            "timestep": at.timestep,
+            "input_scale": at.scale,
+            "to_x0": np.hstack([p, q]),
+            "read": np.stack([at.alpha, at.sigma], -1),
+            "land": np.stack([to.alpha, to.sigma], -1),
+            "noise_span": np.where(noisy[:, None], np.stack([at.clock, to.clock], -1), np.nan),
+            "step": group.step,
+            "point_mass": _network_on_point_mass(prediction_type, at),
+        }
+        if group.variance is not None:
+            values["declared"] = np.stack(np.broadcast_arrays(*group.variance), -1)
+        for name, value in values.items():
+            columns[name][group.index] = value
+    return Tableau(update=update, init_noise_sigma=init_noise_sigma, clip=clip, unchecked=unchecked, **columns)
+
+
+def _network_on_point_mass(prediction_type: str, at: Level) -> Array:
+    """(n, 2): the exact network for data = {c} answers [0] x + [1] c."""
+    alpha, sigma = at.alpha * at.scale, at.sigma * at.scale
+    with np.errstate(divide="ignore", invalid="ignore"):
+        u, v = {
+            "epsilon": (1 / at.sigma, -at.alpha / at.sigma),
+            "sample": (0 * alpha, 1 + 0 * alpha),
+            "v_prediction": (alpha / at.sigma, -1 / sigma),
+        }[prediction_type]
+    return np.stack([u, v], -1)
+
+
+def stack(tables: Sequence[Tableau]) -> Tableau:
+    """Tables of equal row count as one with a batch axis in front: different samplers share a batch.
+
+    Shorter histories are padded with registers that stay zero. Raises ValueError where row counts or clipping differ.
+    """
+    if len({table.rows for table in tables}) != 1 or len({table.clip for table in tables}) != 1:
+        raise ValueError("only tables of equal row count and equal clipping can share a batch")
+    registers = max(table.registers for table in tables)
+    tables = [_padded(table, registers) for table in tables]
+    arrays = {
+        f.name: np.stack([getattr(table, f.name) for table in tables])
+        for f in fields(Tableau)
+        if f.name not in ("clip", "unchecked")
+    }
+    return Tableau(clip=tables[0].clip, unchecked="; ".join(filter(None, (t.unchecked for t in tables))), **arrays)
+
+
+def _padded(table: Tableau, registers: int) -> Tableau:
+    old = table.registers
+    update = np.zeros((table.rows, registers, registers + 3))
+    update[:, :old, :old] = table.update[..., :old]
+    update[:, :old, registers:] = table.update[..., old:]
+    return replace(table, update=update)
