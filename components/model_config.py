@@ -4,12 +4,16 @@ Shared by the torch and the JAX models and by planning, so nothing here imports 
 defaults and allowed values; it builds no network and reads no file.
 """
 
-import difflib
-import warnings
+import logging
+import types
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from types import MappingProxyType
-from typing import Any, Self
+from typing import Any, Self, get_args, get_origin, get_type_hints
+
+from components.errors import did_you_mean
+
+logger = logging.getLogger(__name__)
 
 ACTIVATIONS = ("silu", "swish", "mish", "gelu", "relu")
 
@@ -34,6 +38,7 @@ class ModelConfig(Mapping[str, Any]):
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "extra", MappingProxyType(dict(self.extra)))
+        kinds = get_type_hints(type(self))
         for f in fields(self):
             value = getattr(self, f.name)
             if isinstance(value, list):
@@ -42,6 +47,8 @@ class ModelConfig(Mapping[str, Any]):
             allowed = f.metadata.get("only")
             if allowed is not None and value not in allowed:
                 self.refuse(f.name, allowed)
+            if f.name != "extra" and not _fits(value, kinds[f.name]):
+                self.refuse(f.name, str(f.type).replace("<class '", "").replace("'>", ""))
         self.check()
 
     def check(self) -> None:
@@ -63,8 +70,7 @@ class ModelConfig(Mapping[str, Any]):
         """From keyword arguments. An unknown name is a TypeError that suggests the nearest one."""
         for name in options:
             if name not in cls.option_names():
-                near = difflib.get_close_matches(name, cls.option_names(), n=1)
-                hint = f" Did you mean {near[0]!r}?" if near else f" Options: {', '.join(cls.option_names())}."
+                hint = did_you_mean(name, cls.option_names()) or f" Options: {', '.join(cls.option_names())}."
                 raise TypeError(f"{cls.__name__} has no option {name!r}.{hint}")
         return cls(**options)
 
@@ -75,13 +81,19 @@ class ModelConfig(Mapping[str, Any]):
         extra = {k: v for k, v in config.items() if k not in known}
         unknown = sorted(k for k in extra if not k.startswith("_"))
         if unknown:
-            warnings.warn(f"{cls.__name__}: ignored unknown configuration keys {', '.join(unknown)}.", stacklevel=2)
+            logger.warning("%s: ignored unknown configuration keys %s.", cls.__name__, ", ".join(unknown))
         return cls(**known, extra=extra)
 
     def to_dict(self) -> dict[str, Any]:
         """Options and extra keys with JSON-ready values (tuples become lists)."""
         options = {name: getattr(self, name) for name in self.option_names()}
         return {k: _plain(v) for k, v in {**self.extra, **options}.items()}
+
+    def __deepcopy__(self, memo: Any) -> Self:
+        return self
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self).from_dict, (self.to_dict(),)
 
     def __getitem__(self, name: str, /) -> Any:
         return getattr(self, name) if name in self.option_names() else self.extra[name]
@@ -121,6 +133,18 @@ class ModelConfig(Mapping[str, Any]):
                     f"{type(self).__name__}: norm_num_groups={self['norm_num_groups']} does not divide "
                     f"a width of {width} channels (block_out_channels={list(self['block_out_channels'])})."
                 )
+
+
+def _fits(value: Any, kind: Any) -> bool:
+    """Whether a value is of an annotated type: a class, None, a union of types, or a tuple of types."""
+    if get_origin(kind) is types.UnionType:
+        return any(_fits(value, option) for option in get_args(kind))
+    if get_origin(kind) is tuple:
+        inner = [a for a in get_args(kind) if a is not Ellipsis]
+        return isinstance(value, tuple) and all(any(_fits(v, i) for i in inner) for v in value)
+    if kind in (int, float) and isinstance(value, bool):
+        return False
+    return isinstance(value, int | float if kind is float else kind)
 
 
 def _plain(value: Any) -> Any:

@@ -3,6 +3,7 @@
 Latent diffusion, arXiv:2112.10752. Scaling is not inside the model: what the UNet sees is `latents * scaling_factor`.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +14,7 @@ from components.model_config import AutoencoderKLConfig
 from components.torch_models.base import Model
 from components.torch_models.blocks import AttentionMaker, DownBlock, MidBlock, UpBlock
 from components.torch_models.layers import SpatialAttention, activation
+from components.torch_models.tiling import tiled
 
 EPS = 1e-6
 
@@ -127,9 +129,10 @@ class AutoencoderKL(Model):
     """Encoder, decoder and the 1x1 convolutions between them and the latent space."""
 
     config_class = AutoencoderKLConfig
+    config: AutoencoderKLConfig
 
-    def __init__(self, config: AutoencoderKLConfig | None = None, **options: Any) -> None:
-        super().__init__(config, **options)
+    def __init__(self, given: AutoencoderKLConfig | None = None, /, **options: Any) -> None:
+        super().__init__(given, **options)
         config = self.config
         channels = config.latent_channels
         self.encoder = Encoder(config)
@@ -137,6 +140,11 @@ class AutoencoderKL(Model):
         self.quant_conv = nn.Conv2d(2 * channels, 2 * channels, 1) if config.use_quant_conv else None
         self.post_quant_conv = nn.Conv2d(channels, channels, 1) if config.use_post_quant_conv else None
         self.use_slicing = False
+        self.tile_size: int | None = None
+
+    def enable_tiling(self, enabled: bool = True, tile_size: int | None = None) -> None:
+        """Work on images larger than `tile_size` pixels a side (default: the configured sample_size) in tiles of it."""
+        self.tile_size = (tile_size or self.config.sample_size) if enabled else None
 
     def enable_slicing(self, enabled: bool = True) -> None:
         """Encode and decode one image of a batch at a time: less memory, no other effect."""
@@ -157,14 +165,24 @@ class AutoencoderKL(Model):
         posterior = self.encode(sample).latent_dist
         return self.decode(posterior.sample(generator) if sample_posterior else posterior.mode())
 
-    def _sliced(self, function: Any, x: Tensor) -> Tensor:
+    def _sliced(self, function: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
         if self.use_slicing and len(x) > 1:
-            return torch.cat([function(row) for row in x.split(1)])
+            return torch.cat([function(image) for image in x.split(1)])
         return function(x)
 
     def _encode(self, x: Tensor) -> Tensor:
+        if self.tile_size and max(x.shape[2:]) > self.tile_size:
+            return tiled(self._moments, x, self.tile_size, self.tile_size // self.config.scale)
+        return self._moments(x)
+
+    def _decode(self, z: Tensor) -> Tensor:
+        if self.tile_size and max(z.shape[2:]) > self.tile_size // self.config.scale:
+            return tiled(self._image, z, self.tile_size // self.config.scale, self.tile_size)
+        return self._image(z)
+
+    def _moments(self, x: Tensor) -> Tensor:
         moments = self.encoder(x)
         return moments if self.quant_conv is None else self.quant_conv(moments)
 
-    def _decode(self, z: Tensor) -> Tensor:
+    def _image(self, z: Tensor) -> Tensor:
         return self.decoder(z if self.post_quant_conv is None else self.post_quant_conv(z))

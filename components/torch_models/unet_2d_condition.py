@@ -25,15 +25,17 @@ class UNet2DConditionModel(Model):
     """What the network says (eps, v or x0) of latents at a timestep, given the hidden states of a prompt."""
 
     config_class = UNet2DConditionConfig
+    config: UNet2DConditionConfig
 
-    def __init__(self, config: UNet2DConditionConfig | None = None, **options: Any) -> None:
-        super().__init__(config, **options)
+    def __init__(self, given: UNet2DConditionConfig | None = None, /, **options: Any) -> None:
+        super().__init__(given, **options)
         config = self.config
         widths = config.block_out_channels
-        levels = len(widths)
-        layers = config.per_block("layers_per_block")
-        attentions = [self._attention(level) for level in range(levels)]
         time_channels = config.time_embedding_dim or 4 * widths[0]
+        self.conv_in = nn.Conv2d(config.in_channels, widths[0], 3, padding=1)
+        self.time_embedding = TimestepEmbedding(widths[0], time_channels, config.act_fn, config.time_cond_proj_dim)
+        if config.projection_class_embeddings_input_dim and config.addition_embed_type == "text_time":
+            self.add_embedding = TimestepEmbedding(config.projection_class_embeddings_input_dim, time_channels)
         resnet: dict[str, Any] = {
             "time_channels": time_channels,
             "groups": config.norm_num_groups,
@@ -42,44 +44,46 @@ class UNet2DConditionModel(Model):
             "dropout": config.dropout,
             "scale_shift": config.resnet_time_scale_shift == "scale_shift",
         }
-        self.conv_in = nn.Conv2d(config.in_channels, widths[0], 3, padding=1)
-        self.time_embedding = TimestepEmbedding(widths[0], time_channels, config.act_fn, config.time_cond_proj_dim)
-        if config.addition_embed_type == "text_time":
-            self.add_embedding = TimestepEmbedding(config.projection_class_embeddings_input_dim, time_channels)
-        self.down_blocks = nn.ModuleList(
-            DownBlock(
-                widths[max(i - 1, 0)],
-                widths[i],
-                layers[i],
-                resnet=resnet,
-                attention=attentions[i] if block_type == "CrossAttnDownBlock2D" else None,
-                downsample=i < levels - 1,
-                downsample_padding=config.downsample_padding,
-            )
-            for i, block_type in enumerate(config.down_block_types)
-        )
+        levels = range(len(widths))
+        self.down_blocks = nn.ModuleList(self._down_block(level, resnet) for level in levels)
         self.up_blocks = nn.ModuleList()  # registered before the middle, made after it
         self.mid_block = MidBlock(
             widths[-1],
             resnet={**resnet, "output_scale_factor": config.mid_block_scale_factor},
-            attention=attentions[-1],
+            attention=self._attention(levels[-1]),
         )
-        for i, block_type in zip(reversed(range(levels)), config.up_block_types, strict=True):
-            below, skip_below = widths[min(i + 1, levels - 1)], widths[max(i - 1, 0)]
-            widths_in = [below] + [widths[i]] * layers[i]
-            skip_widths = [widths[i]] * layers[i] + [skip_below]
-            self.up_blocks.append(
-                UpBlock(
-                    [a + b for a, b in zip(widths_in, skip_widths, strict=True)],
-                    widths[i],
-                    resnet=resnet,
-                    attention=attentions[i] if block_type == "CrossAttnUpBlock2D" else None,
-                    upsample=i > 0,
-                )
-            )
+        self.up_blocks.extend(self._up_block(level, resnet) for level in reversed(levels))
         self.conv_norm_out = nn.GroupNorm(config.norm_num_groups, widths[0], config.norm_eps)
         self.act = activation(config.act_fn)
         self.conv_out = nn.Conv2d(widths[0], config.out_channels, 3, padding=1)
+
+    def _down_block(self, level: int, resnet: dict[str, Any]) -> DownBlock:
+        config = self.config
+        widths = config.block_out_channels
+        return DownBlock(
+            widths[max(level - 1, 0)],
+            widths[level],
+            config.per_block("layers_per_block")[level],
+            resnet=resnet,
+            attention=self._attention(level) if config.down_block_types[level].startswith("CrossAttn") else None,
+            downsample=level < len(widths) - 1,
+            downsample_padding=config.downsample_padding,
+        )
+
+    def _up_block(self, level: int, resnet: dict[str, Any]) -> UpBlock:
+        """The block that mirrors the down block of a level: one resnet more, each reading one of its skips."""
+        config = self.config
+        widths = config.block_out_channels
+        layers = config.per_block("layers_per_block")[level]
+        hidden = [widths[min(level + 1, len(widths) - 1)]] + [widths[level]] * layers
+        skips = [widths[level]] * layers + [widths[max(level - 1, 0)]]
+        return UpBlock(
+            [h + s for h, s in zip(hidden, skips, strict=True)],
+            widths[level],
+            resnet=resnet,
+            attention=self._attention(level) if config.up_block_types[-1 - level].startswith("CrossAttn") else None,
+            upsample=level > 0,
+        )
 
     def _attention(self, level: int) -> AttentionMaker:
         config = self.config
@@ -113,12 +117,10 @@ class UNet2DConditionModel(Model):
         Raises:
             ValueError: a condition the configuration asks for is missing.
         """
-        config = self.config
-        x = 2 * sample - 1.0 if config.center_input_sample else sample
-        temb = self.time_embedding(
-            self._sinusoid(self._timesteps(timestep, x), config.block_out_channels[0], x), timestep_cond
-        )
-        if config.addition_embed_type == "text_time":
+        x = 2 * sample - 1.0 if self.config.center_input_sample else sample
+        timesteps = torch.as_tensor(timestep, device=x.device).reshape(-1).expand(len(x))
+        temb = self.time_embedding(self._sinusoid(timesteps, self.config.block_out_channels[0], x), timestep_cond)
+        if self.config.addition_embed_type == "text_time":
             temb = temb + self._text_time(added_cond_kwargs or {}, temb)
         x = self.conv_in(x)
         skips = [x]
@@ -129,10 +131,6 @@ class UNet2DConditionModel(Model):
         for block in self.up_blocks:
             x = block(x, temb, encoder_hidden_states, skips)
         return UNetOutput(self.conv_out(self.act(self.conv_norm_out(x))))
-
-    @staticmethod
-    def _timesteps(timestep: Tensor | float, sample: Tensor) -> Tensor:
-        return torch.as_tensor(timestep, device=sample.device).reshape(-1).expand(len(sample))
 
     def _sinusoid(self, timesteps: Tensor, dim: int, like: Tensor) -> Tensor:
         config = self.config
@@ -149,5 +147,5 @@ class UNet2DConditionModel(Model):
                     f"UNet2DConditionModel: addition_embed_type='text_time' needs {name!r} in added_cond_kwargs."
                 )
         time_ids, text = conditions["time_ids"], conditions["text_embeds"]
-        ids = self._sinusoid(time_ids.flatten(), self.config.addition_time_embed_dim, temb)
+        ids = self._sinusoid(time_ids.flatten(), self.config.addition_time_embed_dim or 0, temb)
         return self.add_embedding(torch.cat([text.to(temb.dtype), ids.reshape(len(text), -1)], dim=-1))
