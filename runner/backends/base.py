@@ -5,7 +5,7 @@ Only a backend knows devices and dtypes. Arrays it hands out (`Array`) are its o
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -100,8 +100,3 @@ class Backend(Protocol):
     def versions(self) -> dict[str, str]:
         """What of this backend can change a picture: library, driver and device in words."""
         ...
-
-
-def partition(count: int, size: int) -> tuple[Sequence[int], ...]:
-    """Indices 0 … count − 1 in consecutive groups of at most `size`."""
-    return tuple(range(start, min(start + size, count)) for start in range(0, count, size))

@@ -12,14 +12,20 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from components.torch_models.autoencoder_kl import AutoencoderKL
+from components.torch_models.base import load_model
+from components.torch_models.text_encoder import encode_clip, load_text_encoder, load_tokenizer
+from components.torch_models.unet_2d_condition import UNet2DConditionModel
 from runner.backends.base import AfterRow, Conditioning, Guidance, NoiseSpec
 from runner.backends.torch_engine import compile_table, run, start
 from runner.backends.torch_noise import IndependentNoise
 from runner.errors import Problem, RecipeError
 
 if TYPE_CHECKING:
+    from components.component_files import ComponentFiles
     from components.schedulers import Tableau
 
+MODELS = {"UNet2DConditionModel": UNet2DConditionModel, "AutoencoderKL": AutoencoderKL}
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 # pixels decoded at once: the decoder's widest layers take about 2 kB a pixel in float32
 DECODED_AT_ONCE = {"cpu": 512 * 512, "mps": 512 * 512, "cuda": 4 * 1024 * 1024}
@@ -40,16 +46,23 @@ class TorchBackend:
         self.compile = compile
         torch.set_num_threads(threads)
 
+    def load(self, name: str, files: ComponentFiles) -> Any:
+        """See `Backend.load`. Raises CheckpointError for weights that are damaged or do not fit."""
+        if name.startswith("tokenizer"):
+            return load_tokenizer(files)
+        if name.startswith("text_encoder"):
+            return load_text_encoder(files, device=self._device, dtype=self._dtype)
+        model = load_model(MODELS[files.class_name], files, device=self._device, dtype=self._dtype)
+        if self.compile and name == "unet":
+            model.compile()
+        return model
+
     def encode_text(self, encoder: Any, ids: np.ndarray, mask: np.ndarray | None, skip: int | None) -> Tensor:
         """See `Backend.encode_text`. With `skip` the final layer norm still applies."""
         tokens = torch.as_tensor(ids, device=self._device)
         attention = None if mask is None else torch.as_tensor(mask, device=self._device)
         with torch.inference_mode():
-            found = encoder(tokens, attention_mask=attention, output_hidden_states=skip is not None)
-            if skip is None:
-                return found[0]
-            inner = getattr(encoder, "text_model", encoder)
-            return inner.final_layer_norm(found.hidden_states[-(skip + 1)])
+            return encode_clip(encoder, tokens, skip, attention)
 
     def denoise(
         self,
@@ -104,7 +117,7 @@ class TorchBackend:
 
     def versions(self) -> dict[str, str]:
         """See `Backend.versions`."""
-        found = {"torch": torch.__version__}
+        found = {"torch": str(torch.__version__)}
         if self._device.type == "cuda":
             found["cuda"] = str(torch.version.cuda)
             found["device"] = torch.cuda.get_device_name(self._device)

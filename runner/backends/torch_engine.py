@@ -6,9 +6,9 @@ runs any segment of the rows, so that a long table can be stopped, looked at and
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import torch
@@ -138,29 +138,28 @@ def run(
     return State(end, registers)
 
 
-def weighted_sum(terms: Sequence[Term], sources: Sequence[Tensor | None]) -> Tensor:
+def weighted_sum(terms: Sequence[Term], sources: Sequence[Any]) -> Tensor:
     """Σ coefficient · source over the terms: as few passes over memory as there are terms, no source changed.
 
     A lone term with coefficient 1 returns the source itself: registers are never written in place, so it may be shared.
     """
     j, coefficient = terms[0]
-    total = sources[j]
-    assert total is not None
+    total: Tensor = sources[j]
     rest = terms[1:]
-    if not isinstance(coefficient, float) or coefficient != 1.0:
+    if isinstance(coefficient, Tensor) or coefficient != 1.0:
         total = total * coefficient
     elif rest:
         j, coefficient = rest[0]
         rest = rest[1:]
-        if isinstance(coefficient, float):
-            total = torch.add(total, sources[j], alpha=coefficient)
-        else:
+        if isinstance(coefficient, Tensor):
             total = torch.addcmul(total, sources[j], coefficient)
-    for j, coefficient in rest:
-        if isinstance(coefficient, float):
-            total.add_(sources[j], alpha=coefficient)
         else:
+            total = torch.add(total, sources[j], alpha=coefficient)
+    for j, coefficient in rest:
+        if isinstance(coefficient, Tensor):
             total.addcmul_(sources[j], coefficient)
+        else:
+            total.add_(sources[j], alpha=coefficient)
     return total
 
 
@@ -195,6 +194,6 @@ def _drop_dead_registers(used: np.ndarray) -> None:
         live[0] = True  # the network reads x in every row
 
 
-def _ones_first(terms: object) -> list[Term]:
+def _ones_first(terms: Iterable[Term]) -> list[Term]:
     """A term with coefficient 1 in front costs no pass of its own."""
-    return sorted(terms, key=lambda term: not (isinstance(term[1], float) and term[1] == 1.0))  # type: ignore[arg-type]
+    return sorted(terms, key=lambda term: not (isinstance(term[1], float) and term[1] == 1.0))

@@ -7,55 +7,88 @@ not run.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from components.model_config import AutoencoderKLConfig, UNet2DConditionConfig
 from runner.backends.base import Conditioning, Guidance
+from runner.errors import Problem
 
 if TYPE_CHECKING:
     from runner.backends.base import Array, Backend
+    from runner.pipelines.base import Configs, Say
     from runner.schema import Recipe
-
-Say = Callable[[str], None]
 
 CLASSES = ("StableDiffusionPipeline",)
 COMPONENTS = ("tokenizer", "text_encoder", "unet", "vae")
-DEFAULT_STEPS = 50
+MODELS = {
+    "unet": ("UNet2DConditionModel", UNet2DConditionConfig),
+    "vae": ("AutoencoderKL", AutoencoderKLConfig),
+}
 # What this family expects of a scheduler whatever its file says (early checkpoints were published without it).
 SCHEDULER_PATCH: Mapping[str, Any] = {"steps_offset": 1, "clip_sample": False}
 
 
-def vae_factor(configs: Mapping[str, Mapping[str, Any]]) -> int:
-    """Pixels per latent, along each side."""
-    return 2 ** (len(configs["vae"]["block_out_channels"]) - 1)
+def problems(recipe: Recipe, configs: Configs) -> list[Problem]:
+    """Components that do not fit one another, and a clip skip that leaves no layer."""
+    unet, vae, text = configs["unet"], configs["vae"], configs["text_encoder"]
+    found = []
+
+    def refuse(where: str, what: str) -> None:
+        found.append(Problem(where=where, what=what))
+
+    if unet.in_channels != vae.latent_channels:
+        refuse(
+            "checkpoint",
+            f"the UNet takes {unet.in_channels} channels, but the latents of the VAE have {vae.latent_channels}",
+        )
+    width = text.get("hidden_size")
+    if width is not None and set(unet.per_block("cross_attention_dim")) != {width}:
+        wanted = unet.cross_attention_dim
+        refuse("checkpoint", f"the UNet attends to {wanted} numbers a token, but the text encoder gives {width}")
+    if unet.addition_embed_type is not None:
+        refuse("checkpoint", f"the UNet wants {unet.addition_embed_type} conditions, which this pipeline has not")
+    layers = text.get("num_hidden_layers", 12)
+    if recipe.clip_skip is not None and recipe.clip_skip > layers:
+        refuse("clip_skip", f"{recipe.clip_skip} is more than the {layers} layers of the text encoder")
+    return found
 
 
-def default_size(configs: Mapping[str, Mapping[str, Any]]) -> tuple[int, int]:
-    """(height, width) in pixels that the checkpoint was trained for."""
+def vae_factor(configs: Configs) -> int:
+    """See `Pipeline.vae_factor`."""
+    return configs["vae"].scale
+
+
+def default_size(configs: Configs) -> tuple[int, int]:
+    """See `Pipeline.default_size`."""
     unet = configs["unet"]
-    size = unet.get("sample_size") or 64
-    height, width = size if isinstance(size, list | tuple) else (size, size)
-    version = tuple(map(int, re.findall(r"\d+", str(unet.get("_diffusers_version", "1.0")))[:2]))
-    if version < (0, 9):
+    size = unet.sample_size or 64
+    height, width = size if isinstance(size, tuple) else (size, size)
+    if tuple(map(int, re.findall(r"\d+", str(unet.get("_diffusers_version", "1.0")))[:2])) < (0, 9):
         height, width = max(height, 64), max(width, 64)  # the first Stable Diffusion files say 32 and mean 64
     factor = vae_factor(configs)
     return height * factor, width * factor
 
 
-def guidance(recipe: Recipe, configs: Mapping[str, Mapping[str, Any]]) -> Guidance:
+def latent_channels(configs: Configs) -> int:
+    """Channels of the latents that the UNet denoises."""
+    return configs["unet"].in_channels
+
+
+def guidance(recipe: Recipe, configs: Configs) -> Guidance:
     """The recipe's guidance, told to the network where the network was distilled for that."""
-    embedded = configs["unet"].get("time_cond_proj_dim") is not None
+    embedded = configs["unet"].time_cond_proj_dim is not None
     return Guidance(recipe.guidance_scale, recipe.guidance_rescale, embedded)
 
 
 def encode(backend: Backend, parts: Mapping[str, Any], recipe: Recipe, guidance: Guidance, say: Say) -> Conditioning:
     """The prompt, and the negative prompt where guidance needs one. Clip skip is for the prompt alone."""
-    positive = _encode_one(backend, parts, recipe.prompt, "prompt", recipe.clip_skip, say)
+    positive = _encode_text(backend, parts, recipe.prompt, "prompt", recipe.clip_skip, say)
     if not guidance.doubles:
         return Conditioning(positive, None)
-    negative = _encode_one(backend, parts, recipe.negative_prompt or "", "negative_prompt", None, say)
+    negative = _encode_text(backend, parts, recipe.negative_prompt or "", "negative_prompt", None, say)
     return Conditioning(positive, negative)
 
 
@@ -64,13 +97,14 @@ def decode(backend: Backend, parts: Mapping[str, Any], latents: Array) -> np.nda
     return backend.decode(parts["vae"], latents)
 
 
-def _encode_one(backend: Backend, parts: Mapping[str, Any], text: str, key: str, skip: int | None, say: Say) -> Array:
+def _encode_text(backend: Backend, parts: Mapping[str, Any], text: str, key: str, skip: int | None, say: Say) -> Array:
+    """Text to hidden states (1, L, D); says what did not fit the encoder's length."""
     tokenizer, encoder = parts["tokenizer"], parts["text_encoder"]
     length = tokenizer.model_max_length
     kept = tokenizer(text, padding="max_length", max_length=length, truncation=True, return_tensors="np")
-    whole = tokenizer(text, padding="longest", return_tensors="np", verbose=False).input_ids
+    whole = tokenizer(text, return_tensors="np", verbose=False).input_ids
     if whole.shape[-1] > length:
         removed = tokenizer.decode(whole[0, length - 1 : -1])
-        say(f"{key}: the text encoder reads {length} tokens, so this part was left out: {removed!r}")
+        say(f"{key}: the text encoder reads {length} tokens at most, so this was left out: {removed}")
     mask = kept.attention_mask if getattr(encoder.config, "use_attention_mask", False) else None
     return backend.encode_text(encoder, np.asarray(kept.input_ids), mask, skip)

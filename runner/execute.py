@@ -1,0 +1,245 @@
+"""Recipe → pictures in a folder: loads, encodes, then denoises, decodes and commits one batch after the other.
+
+A batch is committed whole, with the manifest of all finished ones after it, so that a run that is stopped or killed
+leaves nothing half done. What a part does is the pipeline's to say, how it is computed the backend's.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from components.errors import CheckpointError
+from runner import manifest as manifests
+from runner.errors import Problem, RecipeError
+from runner.interrupts import Interrupted, InterruptGuard
+from runner.outputs import (
+    ImageRecord,
+    encode_image,
+    image_name,
+    new_run_folder,
+    pixel_sha256,
+    to_json,
+    write_atomically,
+    write_together,
+)
+from runner.plan import Batch, Pins, Plan, make_plan
+from runner.progress import Progress
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from runner.backends.base import Backend, NoiseSpec
+    from runner.schema import Recipe
+
+PHASES = ("load", "encode", "denoise", "decode", "save")
+
+
+class RunError(RuntimeError):
+    """The work failed although the recipe was sound. The message says why and what would help."""
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """A finished run: its folder, its pictures in order, and the manifest that lies beside them."""
+
+    folder: Path
+    images: list[Path]
+    manifest: dict[str, Any]
+
+
+@dataclass
+class Session:
+    """Backends and loaded components, kept between the runs of a sweep."""
+
+    _backends: dict[tuple[Any, ...], Backend] = field(default_factory=dict)
+    _parts: dict[tuple[Any, ...], Any] = field(default_factory=dict)
+
+    def backend(self, plan: Plan) -> Backend:
+        """The plan's backend; the last one is made again when its thread count differs, as that is process-wide."""
+        from runner.backends.torch import TorchBackend
+
+        key = (plan.recipe.backend.name, plan.device, plan.dtype, plan.threads, plan.recipe.backend.compile)
+        if key not in self._backends:
+            self._backends.clear()
+            self._backends[key] = TorchBackend(plan.device, plan.dtype, plan.threads, plan.recipe.backend.compile)
+        return self._backends[key]
+
+    def parts(self, plan: Plan, backend: Backend) -> dict[str, Any]:
+        """The pipeline's components, those not yet here loaded one after the other."""
+        wanted = {}
+        for name in plan.pipeline.COMPONENTS:
+            files = plan.components[name]
+            wanted[name] = (
+                name,
+                files.folder,
+                files.weights,
+                backend.dtype,
+                backend.device,
+                plan.recipe.backend.compile,
+            )
+        for key in [key for key in self._parts if key not in wanted.values()]:
+            del self._parts[key]  # two checkpoints rarely fit into memory at once
+        for name, key in wanted.items():
+            if key not in self._parts:
+                self._parts[key] = backend.load(name, plan.components[name])
+        return {name: self._parts[key] for name, key in wanted.items()}
+
+
+def execute(
+    recipe: Recipe,
+    *,
+    folder: Path | None = None,
+    progress: bool = True,
+    session: Session | None = None,
+    pins: Pins | None = None,
+) -> RunResult:
+    """Runs a recipe and returns what it made.
+
+    Args:
+        recipe: one job; a sweep's jobs are separate calls that share a `session`.
+        folder: where to write; None: a new folder `<output.dir>/<recipe>/<time>`, made when the first batch is done.
+        progress: say what happens on stderr, with a bar where that is a terminal.
+        pins: what a replay takes from an earlier run's record.
+
+    Raises:
+        RecipeError: the recipe cannot work; nothing was started.
+        RunError: the work failed. Interrupted: Ctrl-C; finished batches are kept.
+    """
+    with InterruptGuard() as guard:
+        try:
+            plan = make_plan(recipe, pins)
+        except KeyboardInterrupt:
+            raise Interrupted("Stopped before the work began.") from None
+        rows, steps = plan.tableau.rows, plan.tableau.steps
+        reporter = Progress(batches=len(plan.batches), rows=rows, steps=steps, speak=progress)
+        run = _Run(plan, folder, session or Session(), reporter, guard)
+        try:
+            return run.all_batches()
+        except KeyboardInterrupt:
+            raise run.stopped() from None
+        except CheckpointError as error:
+            raise RecipeError([Problem("checkpoint", str(error).removesuffix("."))]) from error
+        except (MemoryError, RuntimeError) as error:
+            raise RunError(_explain(error, plan)) from error
+        finally:
+            reporter.close()
+
+
+class _Run:
+    """One run under way: what is written so far and how long each phase took."""
+
+    def __init__(
+        self, plan: Plan, folder: Path | None, session: Session, reporter: Progress, guard: InterruptGuard
+    ) -> None:
+        self.plan, self.folder, self.session, self.reporter, self.guard = plan, folder, session, reporter, guard
+        self.images: list[Path] = []
+        self.manifest: dict[str, Any] = {}
+        self.seconds: dict[str, float] = dict.fromkeys(PHASES, 0.0)
+        self.started = datetime.now()
+
+    def all_batches(self) -> RunResult:
+        """The whole run."""
+        plan, pipeline = self.plan, self.plan.pipeline
+        for note in plan.notes:
+            self.reporter.say(note)
+        with self._timed("load"):
+            backend = self.session.backend(plan)
+            parts = self.session.parts(plan, backend)
+        with self._timed("encode", backend):
+            conditioning = pipeline.encode(backend, parts, plan.recipe, plan.guidance, self.reporter.say)
+        for number, batch in enumerate(plan.batches):
+            with self._timed("denoise", backend):
+                latents = backend.denoise(
+                    parts["unet"],
+                    plan.tableau,
+                    self._noise(batch),
+                    conditioning,
+                    plan.guidance,
+                    lambda row, number=number: self.reporter.row_done(number, row, int(plan.tableau.step[row])),
+                )
+            with self._timed("decode", backend):
+                pictures = pipeline.decode(backend, parts, latents)
+            with self._timed("save"):
+                self._commit(backend, batch, pictures, last=number + 1 == len(plan.batches))
+        assert self.folder is not None
+        self._write_manifest()  # once more, now with the time of the last save
+        return RunResult(self.folder, self.images, self.manifest)
+
+    def stopped(self) -> Interrupted:
+        """What to raise after Ctrl-C, the folder being in order already."""
+        done, asked = len(self.images), self.plan.recipe.num_images
+        if not done:
+            return Interrupted("Stopped. No image was finished, so nothing was written.")
+        return Interrupted(f"Stopped. {done} of {asked} images are in {self.folder}.", self.folder, tuple(self.images))
+
+    def _noise(self, batch: Batch) -> NoiseSpec:
+        from runner.backends.base import NoiseSpec
+
+        row_dtype = getattr(self.plan.scheduler, "noise_dtype", None)
+        return NoiseSpec(batch.seeds, self.plan.latent_shape, self.plan.recipe.noise.device == "device", row_dtype)
+
+    def _commit(self, backend: Backend, batch: Batch, pictures: np.ndarray, last: bool) -> None:
+        """Writes a batch's pictures, then the manifest that knows of them."""
+        from runner.compose import to_yaml
+
+        recipe = self.plan.recipe
+        text = to_yaml(recipe)
+        if not self.manifest:
+            self.manifest = manifests.describe_run(self.plan, backend, self.started)
+        files, entries = [], []
+        for index, seed, pixels in zip(batch.indices, batch.seeds, pictures, strict=True):
+            record = ImageRecord(
+                recipe=text,
+                seed=seed,
+                index=index,
+                batch=batch.indices,
+                threads=backend.threads,
+                device=backend.device,
+                dtype=backend.dtype,
+                sha256=pixel_sha256(pixels),
+                versions=self.manifest["versions"],
+            )
+            name = image_name(index, seed, recipe.output.format)
+            files.append((name, encode_image(pixels, recipe.output.format, record)))
+            entries.append({"file": name, "seed": seed, "index": index, "sha256": record.sha256})
+        with self.guard.uninterrupted():
+            if self.folder is None:
+                self.folder = new_run_folder(Path(recipe.output.dir), recipe.name, self.started)
+            self.folder.mkdir(parents=True, exist_ok=True)
+            if not self.images:
+                write_atomically(self.folder / "recipe.yaml", text.encode("utf-8"))
+            self.images += write_together(self.folder, files)
+            self.manifest["images"] += entries
+            self.manifest["finished"] = last
+            self._write_manifest()
+
+    def _write_manifest(self) -> None:
+        assert self.folder is not None
+        self.manifest["seconds"] = {phase: round(spent, 3) for phase, spent in self.seconds.items()}
+        write_atomically(self.folder / manifests.NAME, to_json(self.manifest))
+
+    @contextmanager
+    def _timed(self, phase: str, backend: Backend | None = None) -> Iterator[None]:
+        begun = time.perf_counter()
+        yield
+        if backend is not None:
+            backend.wait()
+        self.seconds[phase] += time.perf_counter() - begun
+
+
+def _explain(error: Exception, plan: Plan) -> str:
+    text = " ".join(str(error).split())
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError" or "allocate" in text:
+        largest = max(len(batch.indices) for batch in plan.batches)
+        fewer = f"batch_size={largest // 2}, or " if largest > 1 else ""
+        return (
+            f"Out of memory with {largest} image(s) of {plan.width}×{plan.height} at once in {plan.dtype}. "
+            f"Try {fewer}a smaller height and width, or backend.dtype=bfloat16. ({text[:200]})"
+        )
+    return f"The run failed: {text[:500]}"

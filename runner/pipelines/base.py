@@ -1,0 +1,72 @@
+"""What a kind of pipeline has to say, and the search for the one that a checkpoint asks for by class name.
+
+A pipeline is a module of this folder with the names of `Pipeline`; `CLASSES` are the `_class_name`s of model_index.json
+that it serves. Adding one is adding a file.
+"""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from collections.abc import Callable, Mapping
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from components.model_config import ModelConfig
+    from runner.backends.base import Array, Backend, Conditioning, Guidance
+    from runner.errors import Problem
+    from runner.schema import Recipe
+
+Configs = Mapping[str, Any]
+"""Component name → its configuration: of the class in MODELS where there is one, else what the file says."""
+Say = Callable[[str], None]
+
+
+class Pipeline(Protocol):
+    """A module that knows which component does what."""
+
+    CLASSES: tuple[str, ...]
+    COMPONENTS: tuple[str, ...]
+    MODELS: Mapping[str, tuple[str, type[ModelConfig]]]
+    SCHEDULER_PATCH: Mapping[str, Any]
+
+    def problems(self, recipe: Recipe, configs: Configs) -> list[Problem]:
+        """What cannot work with this recipe and these components."""
+        ...
+
+    def vae_factor(self, configs: Configs) -> int:
+        """Pixels per latent, along each side."""
+        ...
+
+    def default_size(self, configs: Configs) -> tuple[int, int]:
+        """(height, width) in pixels that the checkpoint was trained for."""
+        ...
+
+    def latent_channels(self, configs: Configs) -> int: ...
+
+    def guidance(self, recipe: Recipe, configs: Configs) -> Guidance: ...
+
+    def encode(
+        self, backend: Backend, parts: Mapping[str, Any], recipe: Recipe, guidance: Guidance, say: Say
+    ) -> Conditioning:
+        """What steers the network."""
+        ...
+
+    def decode(self, backend: Backend, parts: Mapping[str, Any], latents: Array) -> np.ndarray:
+        """Pictures (B, H, W, 3) uint8."""
+        ...
+
+
+@cache
+def pipelines() -> dict[str, Any]:
+    """Pipeline class name, as checkpoints spell it, → the module that serves it."""
+    found = {}
+    for info in pkgutil.iter_modules([str(Path(__file__).parent)]):
+        module = importlib.import_module(f"runner.pipelines.{info.name}")
+        for name in getattr(module, "CLASSES", ()):
+            found[name] = module
+    return found

@@ -1,0 +1,287 @@
+"""Recipe → Plan: the files, the table, the sizes and the batches of a run, all settled before any work starts.
+
+Reads configurations and file names, downloading them if need be; loads no weights and imports no torch. Which device
+`auto` means is the backend's to say.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from components.errors import CheckpointError
+from components.schedulers import SchedulerConfigError
+from runner.errors import Problem, RecipeError, nearest
+from runner.pipelines.base import Configs, Pipeline, pipelines
+from runner.provenance import physical_cores
+
+if TYPE_CHECKING:
+    from components.checkpoint import Checkpoint, ComponentFiles
+    from components.schedulers import Tableau
+    from components.schedulers.base import Scheduler
+    from runner.backends.base import Guidance
+    from runner.schema import Recipe
+
+DEMO = "demo:"
+DEMO_FOLDER = Path(__file__).parent / "demo"
+IMAGES_PER_BATCH = 4
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Images computed together. The partition decides the last bit, so it is fixed here and recorded."""
+
+    indices: tuple[int, ...]
+    seeds: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Pins:
+    """What a replay takes from the record of the run instead of from the recipe; None leaves it to the recipe."""
+
+    batches: tuple[tuple[int, ...], ...] | None = None
+    threads: int | None = None
+    device: str | None = None
+    dtype: str | None = None
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Everything that is decided before weights are loaded.
+
+    `latent_shape` is (C, h, w) of one image; `device` and `dtype` may still be "auto"; `notes` are sentences a user
+    should see.
+    """
+
+    recipe: Recipe
+    pipeline: Pipeline = field(repr=False)
+    checkpoint: Checkpoint
+    components: Mapping[str, ComponentFiles] = field(repr=False)
+    scheduler: Scheduler
+    tableau: Tableau = field(repr=False)
+    guidance: Guidance
+    height: int
+    width: int
+    vae_factor: int
+    latent_shape: tuple[int, int, int]
+    batches: tuple[Batch, ...]
+    device: str
+    dtype: str
+    threads: int
+    notes: tuple[str, ...] = ()
+
+
+def make_plan(recipe: Recipe, pins: Pins | None = None) -> Plan:
+    """Settles a recipe. Raises RecipeError with everything that cannot work."""
+    pins = pins or Pins()
+    _check_backend(recipe.backend.name)
+    checkpoint = _open(recipe)
+    pipeline = _find_pipeline(checkpoint)
+    components = _find_components(recipe, checkpoint, (*pipeline.COMPONENTS, "scheduler"))
+    configs = _read_configs(pipeline, components)
+    default_height, default_width = pipeline.default_size(configs)
+    factor = pipeline.vae_factor(configs)
+    height, width = recipe.height or default_height, recipe.width or default_width
+    problems = [
+        *pipeline.problems(recipe, configs),
+        *size_problems({"height": height, "width": width}, factor),
+        *_run_problems(recipe),
+    ]
+    scheduler, found = _make_scheduler(recipe, configs["scheduler"], pipeline.SCHEDULER_PATCH)
+    problems += found
+    if problems or scheduler is None:
+        raise RecipeError(problems)
+    return Plan(
+        recipe=recipe,
+        pipeline=pipeline,
+        checkpoint=checkpoint,
+        components=components,
+        scheduler=scheduler,
+        tableau=_make_table(recipe, scheduler),
+        guidance=pipeline.guidance(recipe, configs),
+        height=height,
+        width=width,
+        vae_factor=factor,
+        latent_shape=(pipeline.latent_channels(configs), height // factor, width // factor),
+        batches=_make_batches(recipe, pins.batches),
+        device=pins.device or recipe.backend.device,
+        dtype=pins.dtype or recipe.backend.dtype,
+        threads=pins.threads or recipe.backend.threads or physical_cores(),
+        notes=_notes(checkpoint),
+    )
+
+
+def size_problems(sizes: Mapping[str, int], factor: int) -> list[Problem]:
+    """Heights and widths in pixels that the autoencoder cannot make, by key."""
+    return [
+        Problem(
+            where=key,
+            what=f"{size} is not a multiple of {factor}, the factor of this checkpoint's VAE",
+            hint=f"take {max(factor, size - size % factor)} or {size + factor - size % factor}",
+        )
+        for key, size in sizes.items()
+        if size % factor
+    ]
+
+
+def demo_checkpoints() -> list[str]:
+    """The checkpoints that ship with the program, as recipes call them."""
+    return sorted(DEMO + folder.parent.name for folder in DEMO_FOLDER.glob("*/model_index.json"))
+
+
+def checkpoint_source(repo: str) -> str | Path:
+    """The folder of a bundled checkpoint (`demo:shapes`); anything else as it is. Raises RecipeError."""
+    if not repo.startswith(DEMO):
+        return repo
+    known = demo_checkpoints()
+    if repo not in known:
+        problem = Problem(
+            "checkpoint.repo", f"{repo!r} does not ship with the program", tuple(known), nearest(repo, known)
+        )
+        raise RecipeError([problem])
+    return DEMO_FOLDER / repo.removeprefix(DEMO)
+
+
+def _check_backend(name: str) -> None:
+    if importlib.util.find_spec(f"runner.backends.{name}") is None:
+        raise RecipeError([Problem("backend.name", f"the {name} backend is not here yet", ("torch",))])
+
+
+def _open(recipe: Recipe) -> Checkpoint:
+    from components.checkpoint import open_checkpoint
+
+    choice = recipe.checkpoint
+    source = checkpoint_source(choice.repo)
+    try:
+        return open_checkpoint(
+            source, revision=choice.revision, variant=choice.variant, allow_pickle=choice.allow_pickle
+        )
+    except CheckpointError as error:
+        raise RecipeError([Problem("checkpoint", _sentence(error))]) from error
+
+
+def _find_pipeline(checkpoint: Checkpoint) -> Pipeline:
+    known = pipelines()
+    name = checkpoint.index.get("_class_name")
+    if name in known:
+        return known[name]
+    what = f"{checkpoint.source} is a {name}" if name else f"{checkpoint.source} has no model_index.json"
+    raise RecipeError(
+        [Problem("checkpoint.repo", f"{what}, which cannot be run here", tuple(known), nearest(str(name), known))]
+    )
+
+
+def _find_components(recipe: Recipe, checkpoint: Checkpoint, names: Sequence[str]) -> dict[str, ComponentFiles]:
+    from components.checkpoint import open_checkpoint
+
+    found, problems = {}, []
+    for name in names:
+        choice = recipe.checkpoint.components.get(name)
+        where = f"checkpoint.components.{name}" if choice else "checkpoint"
+        try:
+            if choice is None:
+                found[name] = checkpoint.component(name)
+                continue
+            source, asked = checkpoint, {"variant": choice.variant} if choice.variant else {}
+            if choice.repo or choice.revision:
+                source = open_checkpoint(
+                    checkpoint_source(choice.repo or recipe.checkpoint.repo),
+                    revision=choice.revision,
+                    variant=choice.variant or recipe.checkpoint.variant,
+                    allow_pickle=recipe.checkpoint.allow_pickle,
+                )
+            found[name] = source.component(name, subfolder=choice.subfolder, **asked)
+        except CheckpointError as error:
+            problems.append(Problem(where, _sentence(error)))
+    if problems:
+        raise RecipeError(problems)
+    return found
+
+
+def _read_configs(pipeline: Pipeline, components: Mapping[str, ComponentFiles]) -> Configs:
+    """The components' configurations, those of our own networks checked and completed with their defaults."""
+    configs: dict[str, Any] = {name: files.config for name, files in components.items()}
+    problems = []
+    for name, (class_name, config_class) in pipeline.MODELS.items():
+        found = components[name].class_name
+        if found != class_name:
+            problems.append(Problem("checkpoint", f"its {name} is a {found}, but must be a {class_name}"))
+            continue
+        try:
+            configs[name] = config_class.from_dict(configs[name])
+        except (TypeError, ValueError) as error:
+            problems.append(Problem(str(components[name].config_path), _sentence(error)))
+    if problems:
+        raise RecipeError(problems)
+    return configs
+
+
+def _run_problems(recipe: Recipe) -> list[Problem]:
+    last = recipe.seed + recipe.num_images - 1
+    if last < 2**63:
+        return []
+    return [Problem("seed", f"the last of {recipe.num_images} images would have seed {last}, but 2^63 - 1 is the end")]
+
+
+def _make_scheduler(
+    recipe: Recipe, config: Mapping[str, Any], patch: Mapping[str, Any]
+) -> tuple[Scheduler | None, list[Problem]]:
+    """The scheduler, and what is wrong with its options or its schedule."""
+    from components.schedulers import find_scheduler
+
+    options = recipe.scheduler.options
+    try:
+        cls = find_scheduler(recipe.scheduler.name)
+        # A checkpoint of this family means the patched values even where its file says otherwise; a class that is
+        # not the checkpoint's own takes over what the file says and nothing that the file leaves to a default.
+        own = config.get("_class_name") == cls.__name__
+        patched = {key: value for key, value in patch.items() if key in config or (own and key in cls.options())}
+        scheduler = cls.from_config({**config, **patched}, **options)
+    except SchedulerConfigError as error:
+        return None, [_option_problem(problem, "scheduler") for problem in error.problems]
+    schedule = recipe.schedule
+    wrong = scheduler.check_schedule(
+        recipe.steps, schedule.timesteps, schedule.sigmas, schedule.final_sigma, schedule.spacing
+    )
+    return scheduler, [_option_problem(problem, "schedule") for problem in wrong]
+
+
+def _make_table(recipe: Recipe, scheduler: Scheduler) -> Tableau:
+    schedule = recipe.schedule
+    try:
+        return scheduler.tableau(
+            recipe.steps,
+            timesteps=schedule.timesteps,
+            sigmas=schedule.sigmas,
+            spacing=schedule.spacing,
+            final_sigma=schedule.final_sigma,
+        )
+    except ValueError as error:
+        what = f"{type(scheduler).__name__} cannot run this schedule: {_sentence(error)}"
+        raise RecipeError([Problem("schedule", what)]) from error
+
+
+def _option_problem(problem: Any, group: str) -> Problem:
+    where = problem.option if problem.option == "steps" else f"{group}.{problem.option}"
+    return Problem(where, problem.what, problem.allowed, problem.nearest, problem.hint)
+
+
+def _make_batches(recipe: Recipe, pinned: tuple[tuple[int, ...], ...] | None) -> tuple[Batch, ...]:
+    if pinned is None:
+        size = recipe.batch_size or min(recipe.num_images, IMAGES_PER_BATCH)
+        starts = range(0, recipe.num_images, size)
+        pinned = tuple(tuple(range(start, min(start + size, recipe.num_images))) for start in starts)
+    return tuple(Batch(indices, tuple(recipe.seed + i for i in indices)) for indices in pinned)
+
+
+def _notes(checkpoint: Checkpoint) -> tuple[str, ...]:
+    if (checkpoint.index.get("safety_checker") or [None, None])[1]:
+        return ("The checkpoint's safety checker is not run.",)
+    return ()
+
+
+def _sentence(error: Exception) -> str:
+    return " ".join(str(error).split()).removesuffix(".")

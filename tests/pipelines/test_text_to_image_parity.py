@@ -1,0 +1,95 @@
+"""The same checkpoint, prompt and seed give the picture that the reference library gives: within 1/255, everywhere.
+
+Expected pictures: diffusers' StableDiffusionPipeline in float32 on the CPU, one generator per image.
+"""
+
+import warnings
+from collections.abc import Callable, Iterator
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import diffusers
+import numpy as np
+import pytest
+import torch
+from tiny_checkpoint import pixels
+
+from runner.execute import RunResult
+
+SCHEDULERS: dict[str, dict[str, Any]] = {
+    "DDPMScheduler": {},
+    "DDIMScheduler": {},
+    "DDIMScheduler eta": {"eta": 1.0},
+    "PNDMScheduler": {},
+    "PNDMScheduler with Runge-Kutta start": {"skip_prk_steps": False},
+    "LMSDiscreteScheduler": {},
+    "EulerDiscreteScheduler": {},
+    "EulerDiscreteScheduler karras": {"use_karras_sigmas": True},
+    "EulerAncestralDiscreteScheduler": {},
+    "HeunDiscreteScheduler": {},
+    "DPMSolverMultistepScheduler": {},
+    "DPMSolverMultistepScheduler sde": {"algorithm_type": "sde-dpmsolver++", "use_karras_sigmas": True},
+    "DPMSolverMultistepScheduler third order": {"solver_order": 3, "solver_type": "heun"},
+}
+CALLS: dict[str, dict[str, Any]] = {
+    "no guidance": {"guidance_scale": 1.0},
+    "guidance": {"guidance_scale": 7.5},
+    "negative prompt, rescaled, odd size": {
+        "negative_prompt": "small, blurry",
+        "guidance_scale": 5.0,
+        "guidance_rescale": 0.7,
+        "height": 40,
+        "width": 24,
+    },
+    "three images": {"num_images": 3, "guidance_scale": 4.0},
+}
+
+
+@cache
+def _reference(folder: Path) -> Any:
+    pipe = diffusers.StableDiffusionPipeline.from_pretrained(folder, dtype=torch.float32)
+    pipe.set_progress_bar_config(disable=True)
+    return pipe
+
+
+def expected_pixels(folder: Path, scheduler: str, options: dict[str, Any], **keys: Any) -> np.ndarray:
+    """What the reference library draws, (B, H, W, 3)."""
+    pipe = _reference(folder)
+    count, seed = keys.pop("num_images", 1), keys.pop("seed", 11)
+    eta = options.get("eta", 0.0)
+    options = {name: value for name, value in options.items() if name != "eta"}
+    original = pipe.scheduler
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        pipe.scheduler = getattr(diffusers, scheduler).from_config(original.config, **options)
+        try:
+            images = pipe(
+                keys.pop("prompt", "a large red star"),
+                num_inference_steps=keys.pop("steps", 4),
+                num_images_per_prompt=count,
+                generator=[torch.Generator().manual_seed(seed + i) for i in range(count)],
+                output_type="np",
+                eta=eta,
+                **keys,
+            ).images
+        finally:
+            pipe.scheduler = original
+    return np.round(images * 255).astype(int)
+
+
+@pytest.fixture(autouse=True)
+def _quiet() -> Iterator[None]:
+    diffusers.utils.logging.set_verbosity_error()
+    yield
+
+
+@pytest.mark.parametrize("call", CALLS)
+@pytest.mark.parametrize("scheduler", SCHEDULERS)
+def test_same_picture(tiny: Path, run: Callable[..., RunResult], scheduler: str, call: str) -> None:
+    name, options = scheduler.split()[0], SCHEDULERS[scheduler]
+    expected = expected_pixels(tiny, name, options, **CALLS[call])
+    found = pixels(run(scheduler={"name": name, **options}, **CALLS[call]))
+    assert found.shape == expected.shape
+    assert found.std() > 10  # not a flat picture that anything would equal
+    assert np.abs(found - expected).max() <= 1
