@@ -25,6 +25,7 @@ from components.schedulers.options import (
     SchedulerConfigError,
     check,
 )
+from components.schedulers.schedule import DEFAULT_STEPS, Grid, Schedule
 from components.schedulers.tableau import Clip, Level, Rows, Tableau, trace
 
 CONFIG_NAME = "scheduler_config.json"
@@ -43,23 +44,6 @@ class RunOptions:
     order: int = 4
 
 
-@dataclass(frozen=True, eq=False)
-class Grid:
-    """The levels a run visits: N + 1 of them, of which the network reads the first N."""
-
-    levels: Level
-
-    def __len__(self) -> int:
-        return len(self.levels) - 1
-
-    def __getitem__(self, index: Any) -> Level:
-        return self.levels[index]
-
-    def columns(self, index: Array) -> Level:
-        """Levels as columns (n, 1), so that a formula broadcasts over basis vectors."""
-        return self.levels[index[:, None]]
-
-
 class Scheduler:
     """Base of all schedulers. `XScheduler(**options)`; unknown or unfit options raise SchedulerConfigError."""
 
@@ -67,6 +51,8 @@ class Scheduler:
     OPTIONS: ClassVar[tuple[Option, ...]] = ()
     variance_preserving: ClassVar[bool] = True
     """Whether x is kept as alpha x0 + sigma eps; otherwise as x0 + sigma eps, scaled at the network's door."""
+    finite_clock: ClassVar[bool] = False
+    """Whether the method needs sigma / alpha finite: zero terminal SNR is then only approached."""
 
     def __init__(self, **options: Any) -> None:
         cls = type(self)
@@ -157,10 +143,10 @@ class Scheduler:
     # ---- the levels a run visits -----------------------------------------------------------------------------------
 
     def training_clock(self) -> TrainingClock:
-        clock = TrainingClock.from_betas(
-            **{o.name: getattr(self, o.name) for o in BETAS}, rescale_betas_zero_snr=self.config.get("rescale_betas_zero_snr", False)
-        )
-        return clock if self.variance_preserving else clock.with_finite_end()
+        zero_snr = bool(self._values.get("rescale_betas_zero_snr"))
+        betas = {option.name: getattr(self, option.name) for option in BETAS}
+        clock = TrainingClock.from_betas(**betas, rescale_betas_zero_snr=zero_snr)
+        return clock.with_finite_end() if zero_snr and self.finite_clock else clock
 
     def end_ratio(self) -> float:
         """Noise-to-signal ratio where the last step ends, by the configuration."""
@@ -177,43 +163,26 @@ class Scheduler:
         ends = self.clock.ratio_at(self.spaced_timesteps(self.timestep_spacing, steps))
         return space.SIGMA_SPACINGS[kind](float(ends[-1]), float(ends[0]), steps)
 
+    def spaced_levels(self, kind: str, steps: int) -> tuple[Array, Array]:
+        """(timesteps (N,), ratios (N,)) of a spacing of either kind."""
+        if kind in space.TRAINING_SPACINGS:
+            t = self.spaced_timesteps(kind, steps)
+            return t, self.clock.ratio_at(t)
+        ratios = self.spaced_ratios(kind, steps)
+        return self.clock.timestep_at(ratios), ratios
+
     def configured_spacing(self) -> str:
         flags = (kind for flag, kind in SIGMA_FLAGS.items() if self._values.get(flag))
         return next(flags, self.timestep_spacing)
 
-    def grid(
-        self,
-        steps: int | None,
-        timesteps: Sequence[float] | None,
-        sigmas: Sequence[float] | None,
-        spacing: str | None,
-        final_sigma: str | float | None,
-    ) -> Grid:
-        """The visited levels. `sigmas` list N + 1 noise-to-signal ratios, end included; `timesteps` list N."""
-        end = self.end_ratio() if final_sigma is None else self._named_end(final_sigma)
-        if timesteps is not None:
-            t = np.asarray(timesteps, np.float64)
-            ratios = self.clock.ratio_at(t)
-            if steps is not None and steps != len(t):
-                ratios = space.resample_log_linear([*ratios, self.clock.ratio_min], steps)[:-1]
-                t = self.clock.timestep_at(ratios)
-        elif sigmas is not None:
-            listed = np.asarray(sigmas, np.float64)
-            if final_sigma is None:
-                end = float(listed[-1])
-            if steps is not None and steps != len(listed) - 1:
-                listed = space.resample_log_linear([*listed[:-1], listed[-1] or self.clock.ratio_min], steps)
-            ratios = listed[:-1]
-            t = self.clock.timestep_at(ratios)
-        else:
-            kind, count = spacing or self.configured_spacing(), 50 if steps is None else steps
-            if kind in space.TRAINING_SPACINGS:
-                t = self.spaced_timesteps(kind, count)
-                ratios = self.clock.ratio_at(t)
-            else:
-                ratios = self.spaced_ratios(kind, count)
-                t = self.clock.timestep_at(ratios)
-        return self.levels(t, np.append(ratios, end))
+    def grid(self, schedule: Schedule) -> Grid:
+        """The levels that a schedule comes to on this scheduler's clock."""
+        steps = DEFAULT_STEPS if schedule.steps is None else schedule.steps
+        listed = schedule.listed(self.clock)
+        t, ratios = listed or self.spaced_levels(schedule.spacing or self.configured_spacing(), steps)
+        if len(ratios) == len(t):  # some spacings say themselves where they end
+            ratios = np.append(ratios, schedule.end(self.clock, self.end_ratio()))
+        return self.levels(t, ratios)
 
     def levels(self, t: Array, ratios: Array) -> Grid:
         """Levels in the scale this solver keeps x in."""
@@ -223,9 +192,6 @@ class Scheduler:
             return Grid(Level(t, alpha, sigma, np.ones_like(t)))
         return Grid(Level(t, np.ones_like(t), ratios, alpha))
 
-    def _named_end(self, final_sigma: str | float) -> float:
-        return {"zero": 0.0, "sigma_min": self.clock.ratio_min}.get(final_sigma, final_sigma)  # type: ignore[arg-type, return-value]
-
     def check_schedule(
         self,
         steps: int | None = None,
@@ -234,42 +200,12 @@ class Scheduler:
         final_sigma: str | float | None = None,
         spacing: str | None = None,
     ) -> list[OptionProblem]:
-        """Everything that is wrong with this schedule for this scheduler, at once; the problem's option names the key."""
-        problems = []
-        kinds = (*space.TRAINING_SPACINGS, *space.SIGMA_SPACINGS)
-        given = [name for name, value in (("timesteps", timesteps), ("sigmas", sigmas), ("spacing", spacing)) if value is not None]
-        if len(given) > 1:
-            problems.append(OptionProblem(given[1], f"cannot be given together with {given[0]}"))
+        """Everything that is wrong with this schedule for this scheduler, at once, each problem naming its key."""
+        return self._check(Schedule(steps, timesteps, sigmas, spacing, final_sigma))
+
+    def _check(self, schedule: Schedule) -> list[OptionProblem]:
         flag = next((flag for flag in SIGMA_FLAGS if self._values.get(flag)), None)
-        if given and flag:
-            problems.append(OptionProblem(given[0], f"cannot be given together with the scheduler's {flag}"))
-        if spacing is not None and spacing not in kinds:
-            from components.schedulers.options import nearest
-
-            problems.append(OptionProblem("spacing", f"is {spacing!r}, which is not a spacing", kinds, nearest(spacing, kinds)))
-        if steps is not None and not 1 <= steps <= self.clock.length:
-            problems.append(OptionProblem("steps", f"is {steps}, but must be between 1 and {self.clock.length}"))
-        for name, values, least in (("timesteps", timesteps, 1), ("sigmas", sigmas, 2)):
-            if values is not None:
-                problems += [OptionProblem(name, what) for what in self._listing_problems(name, values, least)]
-        if isinstance(final_sigma, str) and final_sigma not in ("zero", "sigma_min"):
-            problems.append(OptionProblem("final_sigma", f"is {final_sigma!r}", ("zero", "sigma_min", "a number")))
-        if isinstance(final_sigma, int | float) and final_sigma < 0:
-            problems.append(OptionProblem("final_sigma", f"is {final_sigma}, but must be at least 0"))
-        return problems
-
-    def _listing_problems(self, name: str, values: Sequence[float], least: int) -> Iterable[str]:
-        if len(values) < least:
-            yield "is empty" if not values else f"needs at least {least} values: where to start and where to end"
-            return
-        array = np.asarray(values, np.float64)
-        if not np.isfinite(array).all() or (array < 0).any():
-            yield "must be finite numbers, none below 0"
-        elif not (np.diff(array) < 0).all():
-            i = int((np.diff(array) >= 0).argmax())
-            yield f"must descend, from much noise to little, but {values[i]:g} is followed by {values[i + 1]:g}"
-        if name == "timesteps" and array.max() > self.clock.length - 1:
-            yield f"starts at {array.max():g}, but the training clock of this checkpoint ends at {self.clock.length - 1}"
+        return list(schedule.problems(self.clock, flag))
 
     # ---- the table -------------------------------------------------------------------------------------------------
 
@@ -311,10 +247,10 @@ class Scheduler:
         log-linearly, or is its own length when None. `spacing` overrides the configured one. `final_sigma` ("zero",
         "sigma_min" or a ratio) overrides where the last step ends. Raises SchedulerConfigError for an unfit schedule.
         """
-        if problems := self.check_schedule(steps, timesteps, sigmas, final_sigma, spacing):
+        schedule = Schedule(steps, timesteps, sigmas, spacing, final_sigma)
+        if problems := self._check(schedule):
             raise SchedulerConfigError(f"{type(self).__name__} schedule", problems)
-        run = run or self.run
-        grid = self.grid(steps, timesteps, sigmas, spacing, final_sigma)
+        run, grid = run or self.run, self.grid(schedule)
         return trace(
             list(self.rows(grid, run)),
             history=self.history(run),
@@ -333,11 +269,12 @@ class SigmaScheduler(Scheduler):
     """Solvers in the k-diffusion scale, x = x0 + sigma eps: fractional timesteps, sigma ending at zero."""
 
     variance_preserving = False
+    finite_clock = True
 
     def spaced_timesteps(self, kind: str, steps: int) -> Array:
         return space.training_timesteps(kind, steps, self.clock.length, offset=self.steps_offset, rounded=False)
 
     def init_noise_sigma(self, grid: Grid) -> float:
-        """sigma_max for spacings that start at the very end of the clock; else the spread of x there, signal included."""
+        """sigma_max where the spacing starts at the very end of the clock, else the spread of data and noise."""
         sigma = float(grid.levels.sigma[0])
         return sigma if self.timestep_spacing in ("linspace", "trailing") else float(np.hypot(sigma, 1))

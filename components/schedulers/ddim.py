@@ -6,7 +6,8 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from components.schedulers.base import Grid, RunOptions, Scheduler
+from components.schedulers.base import RunOptions, Scheduler
+from components.schedulers.noise import Array
 from components.schedulers.options import (
     ALPHA_END,
     BETAS,
@@ -19,6 +20,7 @@ from components.schedulers.options import (
     Option,
     with_defaults,
 )
+from components.schedulers.schedule import Grid
 from components.schedulers.tableau import Rows, State
 
 
@@ -43,7 +45,7 @@ class DDIMScheduler(Scheduler):
         at, to = grid.columns(i), grid.columns(i + 1)
         std = run.eta * to.sigma / at.sigma * np.sqrt(np.maximum(1 - (at.alpha / to.alpha) ** 2, 0))
 
-        def update(s: State):
+        def update(s: State) -> tuple[Array, ...]:
             eps = (s.x - at.alpha * s.x0) / at.sigma if run.use_clipped_model_output else s.eps
             return (to.alpha * s.x0 + np.sqrt(to.sigma**2 - std**2) * eps + std * s.noise,)
 

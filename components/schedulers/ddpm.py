@@ -6,8 +6,9 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from components.schedulers.base import Grid, RunOptions, Scheduler
+from components.schedulers.base import RunOptions, Scheduler
 from components.schedulers.options import BETAS, CLIP, EPS_X0_V, RESCALE, SPACING, THRESHOLD, Option, with_defaults
+from components.schedulers.schedule import Grid
 from components.schedulers.tableau import Rows
 
 VARIANCES = ("fixed_small", "fixed_small_log", "fixed_large", "fixed_large_log")

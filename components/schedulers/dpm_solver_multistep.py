@@ -7,9 +7,19 @@ from collections.abc import Iterable
 import numpy as np
 
 from components.schedulers import spacing as space
-from components.schedulers.base import Grid, RunOptions, Scheduler
+from components.schedulers.base import RunOptions, Scheduler
 from components.schedulers.noise import Array
-from components.schedulers.options import BETAS, FINAL_SIGMA, RESCALE, SIGMAS, SPACING, THRESHOLD, Option, prediction_type
+from components.schedulers.options import (
+    BETAS,
+    FINAL_SIGMA,
+    RESCALE,
+    SIGMAS,
+    SPACING,
+    THRESHOLD,
+    Option,
+    prediction_type,
+)
+from components.schedulers.schedule import Grid
 from components.schedulers.tableau import Level, Rows, State, Update
 
 ALGORITHMS = ("dpmsolver", "dpmsolver++", "sde-dpmsolver", "sde-dpmsolver++")
@@ -23,6 +33,7 @@ class DPMSolverMultistepScheduler(Scheduler):
     """
 
     aliases = ("dpmpp_2m", "dpm_solver_multistep")
+    finite_clock = True
     OPTIONS = (
         *BETAS,
         Option("solver_order", 2, int, "How many outputs a step looks at.", minimum=1, maximum=3),
@@ -56,6 +67,10 @@ class DPMSolverMultistepScheduler(Scheduler):
     def spaced_ratios(self, kind: str, steps: int) -> Array:
         return space.SIGMA_SPACINGS[kind](self.clock.ratio_min, self.clock.ratio_max, steps)
 
+    def levels(self, t: Array, ratios: Array) -> Grid:
+        """Levels as ever, but the network is told whole timesteps, on which it was trained."""
+        return super().levels(np.round(t), ratios)
+
     def history(self, run: RunOptions) -> int:
         return self.solver_order - 1
 
@@ -84,7 +99,7 @@ class DPMSolverMultistepScheduler(Scheduler):
         at, to = grid.columns(i), grid.columns(i + 1)
         keep, weights, std = self._coefficients(at, to, order)
 
-        def update(s: State):
+        def update(s: State) -> tuple[Array, ...]:
             m = s.x0 if self.integrates_x0 else (s.x - at.alpha * s.x0) / at.sigma if self.clip else s.eps
             past = (m, *s.h)
             x = keep * s.x + weights[0] * m + std * s.noise
@@ -117,8 +132,7 @@ class DPMSolverMultistepScheduler(Scheduler):
         if order > 1:
             phi2, phi3 = np.expm1(z) / z - 1, (np.expm1(z) - z) / z**2 - 0.5
             straight = order == 2 and self.solver_type == "midpoint"
-            sign = -1 if self.integrates_x0 else 1
-            weights.append(w0 / 2 if straight else sign * scale * phi2)
+            weights.append(w0 / 2 if straight else scale * phi2)
             weights.append(scale * phi3 * (2 if self.corrected_third_order else 1))
         return keep, tuple(weights), std * self.stochastic
 

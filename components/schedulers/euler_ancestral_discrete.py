@@ -6,9 +6,10 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from components.schedulers.base import Grid, RunOptions, SigmaScheduler
+from components.schedulers.base import RunOptions, SigmaScheduler
 from components.schedulers.noise import Array
 from components.schedulers.options import BETAS, EPS_X0_V, RESCALE, SPACING
+from components.schedulers.schedule import Grid
 from components.schedulers.tableau import Rows
 
 
@@ -28,6 +29,4 @@ class EulerAncestralDiscreteScheduler(SigmaScheduler):
         i = np.arange(len(grid))
         at, to = grid.columns(i), grid.columns(i + 1)
         down, up = ancestral(at.sigma, to.sigma)
-        yield Rows(
-            i, grid[i], grid[i + 1], lambda s: (s.x + (down - at.sigma) * s.eps + up * s.noise,), i, noise=True
-        )
+        yield Rows(i, grid[i], grid[i + 1], lambda s: (s.x + (down - at.sigma) * s.eps + up * s.noise,), i, noise=True)

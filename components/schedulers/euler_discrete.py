@@ -6,22 +6,16 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from components.schedulers.base import Grid, RunOptions, SigmaScheduler
+from components.schedulers.base import RunOptions, SigmaScheduler
 from components.schedulers.noise import Array
-from components.schedulers.options import BETAS, EPS_X0_V, FINAL_SIGMA, RESCALE, SIGMAS, SPACING, Option
-from components.schedulers.spacing import SIGMA_SPACINGS
+from components.schedulers.options import BETAS, CHURN, EPS_X0_V, FINAL_SIGMA, RESCALE, SIGMAS, SPACING, Option
+from components.schedulers.schedule import Grid
+from components.schedulers.spacing import SIGMA_SPACINGS, TRAINING_SPACINGS, exponential
 from components.schedulers.tableau import Level, Rows, State, parameterisation
-
-CHURN = (
-    Option("s_churn", 0.0, float, "Noise added before each step (Karras et al. 2022, table 5).", minimum=0, run=True),
-    Option("s_tmin", 0.0, float, "Churn only at sigma above this.", minimum=0, run=True),
-    Option("s_tmax", float("inf"), float, "Churn only at sigma below this.", minimum=0, run=True),
-    Option("s_noise", 1.0, float, "Standard deviation of the churn noise.", minimum=0, run=True),
-)
 
 
 class EulerDiscreteScheduler(SigmaScheduler):
-    """x' = x + (sigma' - sigma) eps; with churn, from a sigma^ raised by fresh noise, which the network does not see."""
+    """x' = x + (sigma' - sigma) eps; churn first raises sigma by fresh noise, which the network does not see."""
 
     aliases = ("euler",)
     OPTIONS = (
@@ -49,6 +43,18 @@ class EulerDiscreteScheduler(SigmaScheduler):
         low, high = self.sigma_min or float(ends[-1]), self.sigma_max or float(ends[0])
         return SIGMA_SPACINGS[kind](low, high, steps)
 
+    def spaced_levels(self, kind: str, steps: int) -> tuple[Array, Array]:
+        """As ever; "log_linear" instead lays sigma evenly in its logarithm, down to sigma_min, beside the timesteps."""
+        if self.interpolation_type == "linear" or kind not in TRAINING_SPACINGS:
+            return super().spaced_levels(kind, steps)
+        levels = exponential(self.clock.ratio_min, self.clock.ratio_max, steps + 1)
+        return self.spaced_timesteps(kind, steps), levels
+
+    def levels(self, t: Array, ratios: Array) -> Grid:
+        """As ever, but a continuous-time v network (Karras preconditioning) is told log(sigma) / 4."""
+        continuous = self.timestep_type == "continuous" and self.prediction_type == "v_prediction"
+        return super().levels(np.log(ratios[:-1]) / 4 if continuous else t, ratios)
+
     def rows(self, grid: Grid, run: RunOptions) -> Iterable[Rows]:
         i = np.arange(len(grid))
         at, to = grid[i], grid[i + 1]
@@ -60,7 +66,7 @@ class EulerDiscreteScheduler(SigmaScheduler):
         r, s_out = (v[:, None] for v in parameterisation(self.prediction_type, hat)[2:])
         move, extra_column = (to.sigma - raised)[:, None], extra[:, None]
 
-        def update(s: State):
+        def update(s: State) -> tuple[Array, ...]:
             x = s.x + extra_column * s.noise
             return (x + move * (r * x + s_out * s.output),)
 

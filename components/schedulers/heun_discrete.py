@@ -6,9 +6,11 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from components.schedulers.base import Grid, RunOptions, SigmaScheduler
+from components.schedulers.base import RunOptions, SigmaScheduler
+from components.schedulers.noise import Array
 from components.schedulers.options import BETAS, CLIP, EPS_X0_V, SIGMAS, SPACING, with_defaults
-from components.schedulers.tableau import Rows, State
+from components.schedulers.schedule import Grid
+from components.schedulers.tableau import Level, Rows, State
 
 
 class HeunDiscreteScheduler(SigmaScheduler):
@@ -33,10 +35,10 @@ class HeunDiscreteScheduler(SigmaScheduler):
         i = np.arange(len(grid))
         at, to = grid.columns(i), grid.columns(i + 1)
 
-        def slope(s: State, level):
+        def slope(s: State, level: Level) -> Array:
             return (s.x - s.x0) / level.sigma if self.clip else s.eps
 
-        def predict(s: State):
+        def predict(s: State) -> tuple[Array, ...]:
             d = slope(s, at)
             return s.x + (to.sigma - at.sigma) * d, d, s.x
 
@@ -44,13 +46,9 @@ class HeunDiscreteScheduler(SigmaScheduler):
         j = i[grid.levels.sigma[1:] > 0]
         here, there = grid.columns(j), grid.columns(j + 1)
 
-        def correct(s: State):
+        def correct(s: State) -> tuple[Array, ...]:
             d = (s.h[0] + slope(s, there)) / 2
             return (s.h[1] + (there.sigma - here.sigma) * d,)
 
         if len(j):
-            yield Rows(2 * j + 1, _told(grid, j + 1), grid[j + 1], correct, j)
-
-
-def _told(grid: Grid, index):
-    return grid[index]
+            yield Rows(2 * j + 1, grid[j + 1], grid[j + 1], correct, j)

@@ -6,9 +6,11 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from components.schedulers.base import Grid, RunOptions, SigmaScheduler
+from components.schedulers.adams import adams_weights
+from components.schedulers.base import RunOptions, SigmaScheduler
 from components.schedulers.noise import Array
 from components.schedulers.options import BETAS, EPS_X0_V, SIGMAS, SPACING, Option
+from components.schedulers.schedule import Grid
 from components.schedulers.tableau import Rows, State, Update
 
 
@@ -39,23 +41,8 @@ class LMSDiscreteScheduler(SigmaScheduler):
 
 
 def _multistep(weights: Array) -> Update:
-    def update(s: State):
+    def update(s: State) -> tuple[Array, ...]:
         past = (s.eps, *s.h)
         return s.x + sum(weights[j, :, None] * past[j] for j in range(len(weights))), *past[: len(s.h)]
 
     return update
-
-
-def adams_weights(clock: Array, i: Array, order: int) -> Array:
-    """(order, n): integrals over [clock_i, clock_i+1] of the Lagrange polynomials through the last `order` points.
-
-    The polynomials are of degree 3 at most, so two Gauss points are exact.
-    """
-    start, width = clock[i], clock[i + 1] - clock[i]
-    points = start + width * (0.5 + np.array([[-0.5], [0.5]]) / np.sqrt(3))
-    weights = np.empty((order, len(i)))
-    for j in range(order):
-        others = [clock[i - k] for k in range(order) if k != j]
-        basis = np.prod([(points - other) / (clock[i - j] - other) for other in others], axis=0) if others else 1 + 0 * points
-        weights[j] = width * basis.mean(0)
-    return weights

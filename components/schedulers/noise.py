@@ -11,11 +11,13 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-Array = NDArray[np.float64]
+Array = NDArray[Any]
+"""float64 throughout; whole numbers where it holds indices."""
 
 SMALLEST_ALPHA_CUMPROD = 2.0**-24
 """What sigma-space solvers put in place of a zero terminal alpha^2, so that sigma / alpha stays finite."""
@@ -49,7 +51,7 @@ BETA_SCHEDULES: dict[str, Callable[[float, float, int], Array]] = {
 
 
 def zero_terminal_snr(betas: Array) -> Array:
-    """Shift and scale sqrt(alpha_bar) so that its last value is 0 and its first stays (arXiv 2305.08891, algorithm 1)."""
+    """Shift and scale sqrt(alpha_bar): its last value becomes 0, its first stays (arXiv 2305.08891, algorithm 1)."""
     root = np.sqrt(np.cumprod(1 - betas))
     root = (root - root[-1]) * root[0] / (root[0] - root[-1])
     alpha_bar = root**2

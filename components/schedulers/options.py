@@ -118,7 +118,14 @@ def with_defaults(options: tuple[Option, ...], **defaults: Any) -> tuple[Option,
     return tuple(replace(o, default=defaults[o.name]) if o.name in defaults else o for o in options)
 
 
-_KIND_NAMES = {int: "a whole number", float: "a number", bool: "true or false", str: "text", list: "a list", None: "null"}
+_KIND_NAMES = {
+    int: "a whole number",
+    float: "a number",
+    bool: "true or false",
+    str: "text",
+    list: "a list",
+    None: "null",
+}
 
 
 def _is(value: Any, kind: type | None) -> bool:
@@ -183,13 +190,20 @@ FINAL_SIGMA = (
         choices=("zero", "sigma_min"),
     ),
 )
-ETA = Option("eta", 0.0, float, "Share of the posterior's noise: 0 is deterministic DDIM, 1 is DDPM.", minimum=0, run=True)
+ETA = Option(
+    "eta", 0.0, float, "Share of the posterior's noise: 0 is deterministic DDIM, 1 is DDPM.", minimum=0, run=True
+)
+
+CHURN = (
+    Option("s_churn", 0.0, float, "Noise added before each step (Karras et al. 2022, table 5).", minimum=0, run=True),
+    Option("s_tmin", 0.0, float, "Churn only at sigma above this.", minimum=0, run=True),
+    Option("s_tmax", float("inf"), float, "Churn only at sigma below this.", minimum=0, run=True),
+    Option("s_noise", 1.0, float, "Standard deviation of the churn noise.", minimum=0, run=True),
+)
 
 
 def prediction_type(*choices: str) -> tuple[Option, ...]:
-    return (
-        Option("prediction_type", "epsilon", str, "What the network predicts.", choices=choices),
-    )
+    return (Option("prediction_type", "epsilon", str, "What the network predicts.", choices=choices),)
 
 
 EPS_X0_V = prediction_type("epsilon", "sample", "v_prediction")

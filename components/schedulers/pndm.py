@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Generator, Iterable
 
 import numpy as np
 
-from components.schedulers.base import Grid, RunOptions, Scheduler
+from components.schedulers.base import RunOptions, Scheduler
 from components.schedulers.noise import Array
 from components.schedulers.options import ALPHA_END, BETAS, SPACING, Option, prediction_type, with_defaults
+from components.schedulers.schedule import Grid
 from components.schedulers.tableau import Level, Rows, State, Update
 
 ADAMS_BASHFORTH = ((1,), (3 / 2, -1 / 2), (23 / 12, -16 / 12, 5 / 12), (55 / 24, -59 / 24, 37 / 24, -9 / 24))
 """Weights of the newest output and of those before it (eq. 12 and its lower orders)."""
+
+Start = Generator[Rows, None, tuple[int, int, int]]
+"""The first rows; returns how many rows there were, how many outputs the history holds, how many steps are done."""
 
 
 class PNDMScheduler(Scheduler):
@@ -49,25 +53,31 @@ class PNDMScheduler(Scheduler):
                 yield Rows(first + i - done, at, to, self._multistep(at, to, ADAMS_BASHFORTH[order - 1]), i)
 
     def _multistep(self, at: Level, to: Level, weights: tuple[float, ...]) -> Update:
-        def update(s: State):
-            output = sum(w * e for w, e in zip(weights, (s.output, *s.h), strict=False))
+        def update(s: State) -> tuple[Array, ...]:
+            output = np.dot(weights, (s.output, *s.h)[: len(weights)])
             return self._transfer(s.x, output, at, to), s.output, s.h[0], s.h[1]
 
         return update
 
-    def _trapezoid(self, grid: Grid):
+    def _trapezoid(self, grid: Grid) -> Start:
         """Step 0 in two evaluations: there, and again from the start with the mean of both outputs."""
         at, to = grid[:1], grid[1:2]
         zero = np.zeros(1, np.int64)
-        yield Rows(zero, at, to, lambda s: (self._transfer(s.x, s.output, at, to), s.output, *_NONE, s.x), zero)
+
+        def there(s: State) -> tuple[Array, ...]:
+            return self._transfer(s.x, s.output, at, to), s.output, *s.h[1:4], s.x
+
+        yield Rows(zero, at, to, there, zero)
         if len(grid) == 1:
             return 1, 1, 1
-        again = Level(to.timestep, *(getattr(to, name) for name in ("alpha", "sigma", "scale")))
-        mean = lambda s: (s.output + s.h[0]) / 2  # noqa: E731
-        yield Rows(zero + 1, again, to, lambda s: (self._transfer(s.h[4], mean(s), at, to), s.h[0]), zero)
+
+        def again(s: State) -> tuple[Array, ...]:
+            return self._transfer(s.h[4], (s.output + s.h[0]) / 2, at, to), s.h[0]
+
+        yield Rows(zero + 1, to, to, again, zero)
         return 2, 1, 1
 
-    def _runge_kutta(self, grid: Grid):
+    def _runge_kutta(self, grid: Grid) -> Start:
         """Up to three steps of four evaluations each (eq. 13)."""
         steps = min(3, len(grid) - 1)
         for k in range(steps):
@@ -80,7 +90,7 @@ class PNDMScheduler(Scheduler):
     def _stage(self, stage: int, at: Level, to: Level) -> Update:
         weight = (1 / 6, 1 / 3, 1 / 3, 1 / 6)[stage]
 
-        def update(s: State):
+        def update(s: State) -> tuple[Array, ...]:
             total = weight * s.output if stage == 0 else s.h[3] + weight * s.output
             start = s.x if stage == 0 else s.h[4]
             past = (s.output, s.h[0], s.h[1]) if stage == 0 else s.h[:3]
@@ -101,6 +111,3 @@ class PNDMScheduler(Scheduler):
         a, s, a_next, s_next = (v[:, None] for v in (at.alpha, at.sigma, to.alpha, to.sigma))
         eps = a * output + s * x if self.prediction_type == "v_prediction" else output
         return a_next * (x - s * eps) / a + s_next * eps
-
-
-_NONE = (0.0, 0.0, 0.0)

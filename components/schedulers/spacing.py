@@ -48,7 +48,7 @@ def karras(sigma_min: float, sigma_max: float, steps: int, rho: float = 7.0) -> 
 
 
 def exponential(sigma_min: float, sigma_max: float, steps: int) -> Array:
-    """Even steps in log sigma."""
+    """Even steps in log sigma; DPM-Solver's even steps of lambda (arXiv 2206.00927, section 3.4) are the same."""
     return np.exp(np.linspace(math.log(sigma_max), math.log(sigma_min), steps))
 
 
@@ -59,16 +59,11 @@ def beta(sigma_min: float, sigma_max: float, steps: int, a: float = 0.6, b: floa
     return sigma_min + betaincinv(a, b, 1 - np.linspace(0, 1, steps)) * (sigma_max - sigma_min)
 
 
-def lu(sigma_min: float, sigma_max: float, steps: int) -> Array:
-    """Even steps in log sigma, stopping one short of sigma_min (DPM-Solver, arXiv 2206.00927, section 3.4)."""
-    return np.exp(np.linspace(math.log(sigma_max), math.log(sigma_min), steps + 1))[:-1]
-
-
 SIGMA_SPACINGS: dict[str, Callable[[float, float, int], Array]] = {
     "karras": karras,
     "exponential": exponential,
     "beta": beta,
-    "lu": lu,
+    "lu": exponential,
 }
 
 

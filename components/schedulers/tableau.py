@@ -221,11 +221,11 @@ def trace(
     clip: Clip | None = None,
     unchecked: str = "",
 ) -> Tableau:
-    """The table of a method with `history` registers beside x: each `Rows.update` is called once, with basis vectors."""
+    """The table of a method with `history` registers beside x: every update is called once, with basis vectors."""
     count, registers = sum(len(group.index) for group in groups), 1 + history
     basis = np.eye(registers + 3)
     update = np.zeros((count, registers, registers + 3))
-    columns = {name: np.empty(count) for name in ("timestep", "input_scale")}
+    columns: dict[str, Any] = {name: np.empty(count) for name in ("timestep", "input_scale")}
     columns |= {name: np.full((count, 2), np.nan) for name in ("to_x0", "noise_span", "read", "land", "declared")}
     columns |= {"point_mass": np.empty((count, 2)), "step": np.empty(count, np.int64)}
     for group in groups:

@@ -1,0 +1,111 @@
+"""What one run visits: a number of steps, or listed timesteps or sigmas, and where it ends; and what may be wrong there.
+
+A `Schedule` is the wish, a `Grid` the levels it comes to on one scheduler's clock. Knows no solver.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from components.schedulers import spacing as space
+from components.schedulers.noise import Array, TrainingClock
+from components.schedulers.options import OptionProblem, nearest
+from components.schedulers.tableau import Level
+
+SPACINGS = (*space.TRAINING_SPACINGS, *space.SIGMA_SPACINGS)
+ENDS = ("zero", "sigma_min")
+DEFAULT_STEPS = 50
+
+
+@dataclass(frozen=True, eq=False)
+class Grid:
+    """The levels a run visits: N + 1 of them, of which the network reads the first N."""
+
+    levels: Level
+
+    def __len__(self) -> int:
+        return len(self.levels) - 1
+
+    def __getitem__(self, index: Any) -> Level:
+        return self.levels[index]
+
+    def columns(self, index: Array) -> Level:
+        """Levels as columns (n, 1), so that a formula broadcasts over basis vectors."""
+        return self.levels[index[:, None]]
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """`timesteps` list N network evaluations' places; `sigmas` list N + 1 noise-to-signal ratios, end included.
+
+    `steps` alone spreads them by `spacing` (or as configured); beside a list it resamples the list log-linearly.
+    `final_sigma` says where the last step ends: "zero", "sigma_min" or a ratio; None leaves it to the scheduler, or
+    to the list of sigmas.
+    """
+
+    steps: int | None = None
+    timesteps: Sequence[float] | None = None
+    sigmas: Sequence[float] | None = None
+    spacing: str | None = None
+    final_sigma: str | float | None = None
+
+    def end(self, clock: TrainingClock, default: float) -> float:
+        """Noise-to-signal ratio at which the last step ends."""
+        if self.final_sigma is None:
+            return default if self.sigmas is None else float(self.sigmas[-1])
+        return clock.ratio_min if self.final_sigma == "sigma_min" else float(str(self.final_sigma).replace("zero", "0"))
+
+    def listed(self, clock: TrainingClock) -> tuple[Array, Array] | None:
+        """(timesteps, ratios), (N,) each, of a listed schedule at `steps` steps; None when nothing is listed."""
+        if self.timesteps is not None:
+            t = np.asarray(self.timesteps, np.float64)
+            ratios, end = clock.ratio_at(t), clock.ratio_min
+        elif self.sigmas is not None:
+            levels = np.asarray(self.sigmas, np.float64)
+            t, ratios, end = clock.timestep_at(levels[:-1]), levels[:-1], levels[-1] or clock.ratio_min
+        else:
+            return None
+        if self.steps is not None and self.steps != len(t):
+            ratios = space.resample_log_linear([*ratios, end], self.steps)[:-1]
+            t = clock.timestep_at(ratios)
+        return t, ratios
+
+    def problems(self, clock: TrainingClock, flag: str | None) -> Iterable[OptionProblem]:
+        """Everything wrong with it on this clock, each problem naming its key; `flag`: a use_*_sigmas that is set."""
+        given = [name for name in ("timesteps", "sigmas", "spacing") if getattr(self, name) is not None]
+        if len(given) > 1:
+            yield OptionProblem(given[1], f"cannot be given together with {given[0]}")
+        if given and flag:
+            yield OptionProblem(given[0], f"cannot be given together with the scheduler's {flag}")
+        if self.spacing is not None and self.spacing not in SPACINGS:
+            close = nearest(self.spacing, SPACINGS)
+            yield OptionProblem("spacing", f"is {self.spacing!r}, which is not a spacing", SPACINGS, close)
+        if self.steps is not None and not 1 <= self.steps <= clock.length:
+            yield OptionProblem("steps", f"is {self.steps}, but must be between 1 and {clock.length}")
+        for name, values, least in (("timesteps", self.timesteps, 1), ("sigmas", self.sigmas, 2)):
+            for what in _listing_problems(values, least):
+                yield OptionProblem(name, what)
+        if self.timesteps and max(self.timesteps) > clock.length - 1:
+            what = f"starts at {max(self.timesteps):g}, but this checkpoint's training clock ends at {clock.length - 1}"
+            yield OptionProblem("timesteps", what)
+        end = self.final_sigma
+        if (isinstance(end, str) and end not in ENDS) or (isinstance(end, int | float) and end < 0):
+            yield OptionProblem("final_sigma", f"is {end!r}", (*ENDS, "a number of at least 0"))
+
+
+def _listing_problems(values: Sequence[float] | None, least: int) -> Iterable[str]:
+    if values is None:
+        return
+    if len(values) < least:
+        yield "is empty" if not values else f"needs at least {least} values: where to start and where to end"
+        return
+    array = np.asarray(values, np.float64)
+    if not np.isfinite(array).all() or (array < 0).any():
+        yield "must be finite numbers, none below 0"
+    elif (np.diff(array) >= 0).any():
+        i = int((np.diff(array) >= 0).argmax())
+        yield f"must descend, from much noise to little, but {values[i]:g} is followed by {values[i + 1]:g}"
