@@ -1,4 +1,4 @@
-"""What one run visits: a number of steps, or listed timesteps or sigmas, and where it ends; and what may be wrong there.
+"""What one run visits: a number of steps or listed timesteps or sigmas, where it ends, and what may be wrong with that.
 
 A `Schedule` is the wish, a `Grid` the levels it comes to on one scheduler's clock. Knows no solver.
 """
