@@ -1,0 +1,1 @@
+"""The runner: a recipe becomes a plan, the plan becomes pictures in a folder. Importing it imports nothing else."""

@@ -1,0 +1,40 @@
+"""What the verbs' NAME means: a recipe of the library, a file by its path, or GROUP/NAME for any other choice."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from runner.cli.words import is_recipe_file
+from runner.compose.parts import unknown_choice
+from runner.errors import Problem, RecipeError, nearest
+from runner.registry import GROUPS, Library
+
+if TYPE_CHECKING:
+    from runner.compose import Composition
+
+
+def composed(name: str, words: Sequence[str] = (), library: Library | None = None) -> Composition:
+    """The composition of a name. Raises RecipeError."""
+    from runner.compose import compose, load_file
+
+    if is_recipe_file(name):
+        return load_file(Path(name), words)
+    library = library or Library.at()
+    group, option, _ = find(name, library)
+    return compose([f"{group}={option}", *words], library=library)
+
+
+def find(name: str, library: Library) -> tuple[str, str, Path]:
+    """(group, choice, file) of a library name. Raises RecipeError when there is none."""
+    where = f"command line: {name}"
+    group, _, option = name.rpartition("/")
+    group = group or "recipe"
+    if group not in GROUPS:
+        hint = "a file is named with its ending, such as mine.yaml"
+        raise RecipeError([Problem(where, f"there is no group '{group}'", GROUPS, nearest(group, GROUPS), hint)])
+    path = library.choices(group).get(option)
+    if path is None:
+        raise RecipeError([unknown_choice(library, group, option, where)])
+    return group, option, path

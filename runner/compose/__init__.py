@@ -1,0 +1,34 @@
+"""YAML and command line → Recipe. Nothing outside this package knows Hydra; nothing in it loads a model.
+
+compose: key=value words → recipes. load_file: a recipe file → recipes. to_yaml: a recipe → its file, complete.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from runner.compose.compositions import Composition, Job, compose, load_file
+    from runner.schema import Recipe
+
+__all__ = ["Composition", "Job", "compose", "load_file", "to_yaml"]
+
+
+def to_yaml(recipe: Recipe) -> str:
+    """The recipe, fully resolved, as YAML that `load_file` reads back equal. What was left open (`auto`) stays open."""
+    from runner.compose.yaml_text import dump
+
+    data = recipe.model_dump(mode="python")
+    if recipe.schedule.timesteps:
+        data["schedule"]["timesteps"] = [int(t) if t.is_integer() else t for t in recipe.schedule.timesteps]
+    if recipe.sweep is None:
+        del data["sweep"]
+    return dump(data)
+
+
+def __getattr__(name: str) -> Any:
+    if name in __all__:
+        from runner.compose import compositions
+
+        return getattr(compositions, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

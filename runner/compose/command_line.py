@@ -1,0 +1,254 @@
+"""The command line's key=value words: which group or key each one means, and its value, all mistakes at once.
+
+Prompts are prose and taken as typed. Other values follow Hydra's override grammar, and with -m its sweep syntax
+(a,b,c; range(1,4); choice(...); glob(eul*) for groups). Adding (+key), deleting (~key), packages and everything of
+Hydra's own are refused: every key there is can be set plainly. Whether a value fits its key is checked in values.py.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from itertools import islice
+from typing import Any, get_args
+
+from runner.compose.documents import reference_problem
+from runner.compose.parts import unknown_choice
+from runner.errors import Problem, nearest
+from runner.registry import GROUPS, Library, scheduler_options
+from runner.schema import key_paths
+
+MAX_JOBS = 100_000
+PROSE = ("prompt", "negative_prompt")
+_WORD = re.compile(r"^(?P<sign>\+\+|\+|~)?(?P<key>[^=]*)=(?P<value>.*)$", re.DOTALL)
+_CHOICE = re.compile(r"^\w[\w.\-]*$")
+
+
+@dataclass
+class CommandLine:
+    """What was asked for. One value: set; several (only with -m): an axis of a sweep.
+
+    choices: group → options; values: key path → values; said: group or key path → the word as typed.
+    """
+
+    choices: dict[str, list[str]] = field(default_factory=dict)
+    values: dict[str, list[Any]] = field(default_factory=dict)
+    said: dict[str, str] = field(default_factory=dict)
+    problems: list[Problem] = field(default_factory=list)
+    doubtful: set[str] = field(default_factory=set)
+
+    def axes(self) -> dict[str, list[Any]]:
+        """Group or key path → values, in the order typed, of what has several."""
+        several = self.choices | self.values
+        return {key: several[key] for key in self.said if key in several and len(several[key]) > 1}
+
+    def single(self, of: dict[str, list[Any]]) -> dict[str, Any]:
+        return {key: values[0] for key, values in of.items() if len(values) == 1}
+
+
+def understand(words: Sequence[str], library: Library, *, multirun: bool = False) -> CommandLine:
+    """Read the words after the flags. Never raises; what is wrong is in `.problems`, what is right in the rest."""
+    line = CommandLine()
+    for index, word in enumerate(words):
+        match = _WORD.match(word)
+        if match is None:
+            line.problems.append(_not_a_pair(word, words[:index], library))
+            continue
+        where = f"command line: {word if len(word) <= 200 else word[:200] + ' ...'}"
+        key, value = match["key"].strip(), match["value"]
+        if problem := _refused_key(where, match["sign"], key, value, library):
+            line.problems.append(problem)
+            line.doubtful.add(key.split(".")[0])
+            continue
+        line.said.pop(key, None)
+        line.said[key] = word
+        if key in GROUPS:
+            _choose(line, key, value, where, library, multirun)
+        else:
+            _set(line, key, value, where, multirun)
+    return line
+
+
+def _not_a_pair(word: str, before: Sequence[str], library: Library) -> Problem:
+    where = f"command line: {word}"
+    if word in library.choices("recipe"):
+        return Problem(where, "this is not key=value", hint=f"to run this recipe: run recipe={word}")
+    texts = [i for i, earlier in enumerate(before) if earlier.split("=")[0] in PROSE]
+    if texts:
+        said = " ".join([*before[texts[-1] :], word])
+        hint = f"a text with spaces is quoted as a whole: '{said}'"
+    else:
+        hint = "values are given as key=value, such as seed=1; a saved recipe by its path, first: run FILE.yaml seed=1"
+    return Problem(where, "this is not key=value", hint=hint)
+
+
+def _refused_key(where: str, sign: str | None, key: str, value: str, library: Library) -> Problem | None:
+    root = re.split(r"[./@:]", key)[0]
+    if root == "hydra":
+        return Problem(where, "Hydra itself cannot be configured here: it would run what it is told to")
+    if "@" in key:
+        return Problem(where, "a part has one place in a recipe: packages (@) are not used")
+    if root == "sweep" and (key != "sweep" or value != "null"):
+        return Problem(
+            where, "a sweep is not set like a key", hint="give the values: run -m scheduler=euler,lms seed=1,2"
+        )
+    if key in ("scheduler.name", "backend.name"):
+        group = key.split(".")[0]
+        choice = value if value in library.choices(group) else nearest(value, library.choices(group)) or "NAME"
+        return Problem(where, f"a {group} is chosen as a whole, with its options", hint=f"write: {group}={choice}")
+    known = key_paths()
+    option = root == "scheduler" and key.count(".") == 1 and not key.endswith(".")
+    if key not in GROUPS and key not in known and not option:
+        return _unknown_key(where, key, value, library)
+    if sign:
+        hint = f"write: {key}={value}" if sign != "~" else f"set it instead, such as {key}=null"
+        return Problem(where, f"'{sign}' is not used: every key there is can be set plainly", hint=hint)
+    return None
+
+
+def _unknown_key(where: str, key: str, value: str, library: Library) -> Problem:
+    top = (*GROUPS, *(path for path in key_paths() if "." not in path and path not in GROUPS))
+    section = key.rpartition(".")[0]
+    siblings = (
+        tuple(path for path in key_paths() if path.rpartition(".")[0] == section) if section in key_paths() else top
+    )
+    hint = None
+    leaf = [path for path in key_paths() if path.rpartition(".")[2] == key and path.count(".") == 1]
+    if leaf:
+        hint = f"the key is {' or '.join(leaf)}: {leaf[0]}={value}"
+    elif key in scheduler_options():
+        hint = f"'{key}' is an option of schedulers: scheduler.{key}={value}"
+    elif groups := [group for group in GROUPS if key in library.choices(group)]:
+        hint = f"'{key}' is a {groups[0]}: {groups[0]}={key}"
+    close = None if hint else nearest(key, siblings) or nearest(key, key_paths())
+    return Problem(where, f"there is no key '{key}'", siblings, close, hint)
+
+
+def _choose(line: CommandLine, group: str, value: str, where: str, library: Library, multirun: bool) -> None:
+    options = _options(group, value, where, library, multirun)
+    if isinstance(options, Problem):
+        line.problems.append(options)
+        line.doubtful.add(group)
+        return
+    unknown = [option for option in options if option not in library.choices(group)]
+    line.problems += [unknown_choice(library, group, option, where) for option in unknown]
+    if unknown:
+        line.doubtful.add(group)
+    if known := [option for option in options if option in library.choices(group)]:
+        line.choices[group] = known
+
+
+def _options(group: str, value: str, where: str, library: Library, multirun: bool) -> list[str] | Problem:
+    if not multirun and "," in value and all(part.strip() in library.choices(group) for part in value.split(",")):
+        return Problem(
+            where, f"several {group}s are a sweep", hint=f"add -m to run each of them: run -m {group}={value}"
+        )
+    if not multirun or _CHOICE.match(value):
+        if value in ("", "null"):
+            return Problem(where, f"there is always one {group}", tuple(library.choices(group)))
+        return [value]
+    read = _read(group, value)
+    if isinstance(read, str):
+        return Problem(where, read)
+    return read.glob.filter(list(library.choices(group))) if read.glob else [str(item) for item in read.values]
+
+
+def _set(line: CommandLine, key: str, value: str, where: str, multirun: bool) -> None:
+    read = _prose if key in PROSE else _text if _is_text(key) else _grammar
+    values = read(key, value, multirun)
+    if isinstance(values, str):
+        line.problems.append(Problem(where, values))
+        return
+    problems = [what for item in values for text in _texts(item) if (what := reference_problem(text))]
+    line.problems += [Problem(where, what) for what in problems]
+    if not problems:
+        line.values[key] = values
+
+
+def _prose(key: str, value: str, multirun: bool) -> list[Any] | str:
+    """As typed. A list of quoted texts is a sweep; it is no prompt anyone means."""
+    if value == "null" and key == "negative_prompt":
+        return [None]
+    items = _list_of_texts(value)
+    if items is None:
+        listed = multirun and value.startswith("[") and value.endswith("]")
+        return 'to sweep over texts, quote each of them: ["a cat", "a dog"]' if listed else [value]
+    return items if multirun else f"several {key}s are a sweep: add -m to run each of them"
+
+
+def _list_of_texts(value: str) -> list[str] | None:
+    if not (value.startswith("[") and value.endswith("]")):
+        return None
+    try:
+        items = ast.literal_eval(value)
+    except (ValueError, SyntaxError, MemoryError, RecursionError):
+        return None
+    fitting = isinstance(items, list) and items and all(isinstance(item, str) for item in items)
+    return items if fitting else None
+
+
+def _text(key: str, value: str, multirun: bool) -> list[Any] | str:
+    """Names, paths and revisions: as typed (1e5 stays a revision), commas separate values of a sweep."""
+    parts = value.split(",") if multirun else [value]
+    return [None if part == "null" else part for part in parts]
+
+
+def _grammar(key: str, value: str, multirun: bool) -> list[Any] | str:
+    read = _read(key, value)
+    if isinstance(read, str):
+        return read
+    if read.swept and not multirun:
+        return "several values are a sweep: add -m to run each of them"
+    return "glob(...) chooses among the files of a group; this is a key" if read.glob else read.values
+
+
+@dataclass
+class _Read:
+    values: list[Any]
+    swept: bool = False
+    glob: Any = None
+
+
+def _read(key: str, value: str) -> _Read | str:
+    """A value by Hydra's grammar, or what is wrong with it in words."""
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+    from hydra.core.override_parser.types import Glob
+    from hydra.errors import HydraException
+
+    try:
+        override = OverridesParser.create().parse_override(f"{key}={value}")
+        if isinstance(override.value(), Glob):
+            return _Read([], swept=True, glob=override.value())
+        if not override.is_sweep_override():
+            return _Read([override.value()])
+        values = list(islice(override.sweep_iterator(), MAX_JOBS + 1))
+    except (HydraException, ValueError, RecursionError):
+        return (
+            f"the value '{value[:80]}' cannot be read: numbers, true, false, null, names, [lists] or \"quoted texts\""
+        )
+    return _Read(values, swept=True) if len(values) <= MAX_JOBS else f"this is a sweep over more than {MAX_JOBS} values"
+
+
+@cache
+def _is_text(key: str) -> bool:
+    """Whether a key holds one word or text and nothing else (null aside)."""
+    info = key_paths().get(key)
+    return info is not None and all(_texty(part) for part in (get_args(info.annotation) or (info.annotation,)))
+
+
+def _texty(annotation: Any) -> bool:
+    if annotation in (str, type(None)) or isinstance(annotation, str):
+        return True
+    inner = get_args(annotation)
+    return bool(inner) and _texty(inner[0])
+
+
+def _texts(value: Any) -> list[str]:
+    if isinstance(value, dict):
+        return [text for pair in value.items() for item in pair for text in _texts(item)]
+    if isinstance(value, list):
+        return [text for item in value for text in _texts(item)]
+    return [value] if isinstance(value, str) else []

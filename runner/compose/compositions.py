@@ -1,0 +1,264 @@
+"""From the words of a command, or a recipe file, to recipes ready to be planned: one, or the jobs of a sweep.
+
+This module knows the order of things: words → parts → Hydra → command-line values → checked Recipe. Each of those is
+another module's; every problem of all of them is told at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from copy import deepcopy
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from runner.compose import sweep
+from runner.compose.command_line import MAX_JOBS, CommandLine, understand
+from runner.compose.documents import dotted, reference_problem, shown_path
+from runner.compose.parts import Parts, unknown_choice
+from runner.compose.values import Origin, check, reference_problems
+from runner.errors import Problem, RecipeError, nearest
+from runner.registry import GROUPS, PRIMARY, Library
+from runner.schema import Recipe, key_paths
+
+
+@dataclass(frozen=True)
+class Job:
+    """One run of a sweep, or the only run. overrides: what sets it apart, by group or key path; folder: its name."""
+
+    recipe: Recipe
+    overrides: dict[str, Any] = field(default_factory=dict)
+    folder: str | None = None
+
+
+@dataclass(frozen=True)
+class Composition:
+    """What a command asks for. base: the recipe before the sweep's values; folder: the name of the sweep's folder."""
+
+    recipe_name: str
+    jobs: list[Job]
+    base: Recipe
+    is_sweep: bool = False
+    folder: str | None = None
+
+
+def compose(
+    argv: Sequence[str], *, multirun: bool = False, cwd: Path | None = None, library: Library | None = None
+) -> Composition:
+    """Compose what `argv` (key=value words) asks for, seen from `cwd`. Raises RecipeError with every problem."""
+    library = library or Library.at(cwd)
+    return _Composing(library, argv, multirun).composition()
+
+
+def load_file(path: Path, argv: Sequence[str] = (), *, multirun: bool = False, cwd: Path | None = None) -> Composition:
+    """Compose a recipe file given by its path: a complete one as it is, one with `defaults:` on top of what it names.
+
+    In a complete one a group chosen in `argv` replaces the whole node. Raises RecipeError.
+    """
+    library = replace(Library.at(cwd), file=path.resolve())
+    from runner.compose.documents import document
+
+    found = document(path.resolve(), "file", cwd)
+    if found.composes:
+        return _Composing(library, argv, multirun, name=path.stem).composition()
+    return _Composing(library, argv, multirun, name=path.stem, complete=True).composition()
+
+
+class _Composing:
+    """One command under way. `problems` grows; nothing is returned while there are any."""
+
+    def __init__(
+        self, library: Library, argv: Sequence[str], multirun: bool, name: str | None = None, complete: bool = False
+    ) -> None:
+        self.library, self.complete, self.name = library, complete, name
+        self.line: CommandLine = understand(argv, library, multirun=multirun)
+        self.parts = Parts(library)
+        self.problems: dict[Problem, None] = dict.fromkeys([*_closed_doors(library), *self.line.problems])
+        if name is not None and "recipe" in self.line.choices:
+            said = f"command line: {self.line.said['recipe']}"
+            self.problems[Problem(said, "a recipe given as a file is the recipe")] = None
+            del self.line.choices["recipe"]
+        self.bases: dict[tuple[tuple[str, str], ...], tuple[dict[str, Any], Origin]] = {}
+
+    def composition(self) -> Composition:
+        chosen = self.line.single(self.line.choices)
+        recipes = self.line.choices.get("recipe", [])
+        if len(recipes) > 1:
+            chosen["recipe"] = recipes[0]
+        data, origin = self._base(chosen)
+        axes = self._axes(data, origin)
+        base = self._recipe(data, origin, {}, keep_sweep=True)
+        jobs = []
+        if sweep.count(axes) > MAX_JOBS:
+            self.problems[Problem("the sweep", f"{sweep.count(axes)} jobs are more than {MAX_JOBS}")] = None
+            axes = {}
+        for number, overrides in enumerate(sweep.combinations(axes) if axes else ()):
+            groups = {key: value for key, value in overrides.items() if key in GROUPS}
+            job = self._recipe(*self._base({**chosen, **groups}), overrides)
+            if job:
+                jobs.append(Job(job, overrides, sweep.job_folder(number, sweep.count(axes), overrides)))
+        if self.problems or base is None:
+            raise RecipeError(self.problems)
+        if not axes:
+            return Composition(base.name, [Job(base)], base)
+        names = list(dict.fromkeys(job.recipe.name for job in jobs))
+        identity = "\n".join(job.recipe.model_dump_json() for job in jobs)
+        return Composition("+".join(names)[:100], jobs, base, True, sweep.sweep_folder(axes, identity))
+
+    def _base(self, chosen: Mapping[str, str]) -> tuple[dict[str, Any], Origin]:
+        """The composed data for these choices, references unresolved, with who set what."""
+        key = tuple(sorted(chosen.items()))
+        if key not in self.bases:
+            self.bases[key] = self._complete_file(chosen) if self.complete else self._composed(chosen)
+        data, origin = self.bases[key]
+        return deepcopy(data), Origin(origin.name, dict(origin.places))
+
+    def _composed(self, chosen: Mapping[str, str]) -> tuple[dict[str, Any], Origin]:
+        from omegaconf import OmegaConf
+
+        from runner.compose.hydra_source import HydraException, compose_choices
+
+        if self.name is not None:
+            chosen = {**chosen, "recipe": Library.FILE}
+        try:
+            in_force = self.parts.follow(chosen)
+        except RecipeError as error:
+            raise RecipeError([*self.problems, *error.problems]) from error
+        self.problems.update(self.parts.problems)
+        known = {group: option for group, option in chosen.items() if option in self.library.choices(group)}
+        try:
+            composed = compose_choices(self.library, known, self.parts.stale)
+        except HydraException as error:
+            told = Problem(f"recipe {in_force['recipe']}", " ".join(str(error).split()))
+            raise RecipeError([*self.problems, told]) from error
+        data = OmegaConf.to_container(composed.data, resolve=False)
+        assert isinstance(data, dict)
+        name = self.name or in_force["recipe"]
+        path = self.library.choices("recipe").get(in_force["recipe"])
+        origin = Origin(shown_path(path) if path else f"recipe {name}")
+        for prefix, document, left_out in composed.order:
+            origin.merge(document, prefix, left_out)
+        data.setdefault("name", name)
+        return {str(key): value for key, value in data.items()}, origin
+
+    def _complete_file(self, chosen: Mapping[str, str]) -> tuple[dict[str, Any], Origin]:
+        from runner.compose.documents import document
+
+        assert self.library.file is not None
+        found = document(self.library.file, "file")
+        self.problems.update(dict.fromkeys(found.problems))
+        origin = Origin(found.shown)
+        origin.merge(found, (), frozenset())
+        data = deepcopy(found.data)
+        data.setdefault("name", self.name)
+        for group, option in chosen.items():
+            if option in self.library.choices(group):
+                self._replace(data, origin, group, option)
+        return data, origin
+
+    def _replace(self, data: dict[str, Any], origin: Origin, group: str, option: str) -> None:
+        """Put a choice in the place of a complete recipe's whole node."""
+        from omegaconf import OmegaConf
+
+        from runner.compose.hydra_source import compose_group
+
+        self.parts._visit(group, option, ())
+        self.problems.update(self.parts.problems)
+        composed = compose_group(self.library, group, option)
+        node = OmegaConf.to_container(composed.data, resolve=False)
+        assert isinstance(node, dict)
+        data[group] = node.get(group) or {}
+        origin.clear((group,))
+        for prefix, document, _ in composed.order:
+            origin.merge(document, prefix or (group,), frozenset())
+
+    def _axes(self, data: dict[str, Any], origin: Origin) -> dict[str, list[Any]]:
+        """The recipe's sweep node, where the command line does not say otherwise, and the command line's own axes."""
+        node = data.get("sweep")
+        axes: dict[str, list[Any]] = {}
+        if self.line.values.get("sweep") == [None] or not isinstance(node, dict):
+            return self.line.axes()
+        for key, values in node.items():
+            keys = ("sweep", key)
+            if problem := _axis_problem(key, values, origin.where(keys)):
+                self.problems[problem] = None
+            elif key not in self.line.choices and key not in self.line.values:
+                axes[key] = values
+                unknown = [v for v in values if key in GROUPS and v not in self.library.choices(key)]
+                for value in unknown:
+                    where = origin.where((*keys, values.index(value)))
+                    self.problems[unknown_choice(self.library, key, str(value), where)] = None
+        if any(key in GROUPS and v not in self.library.choices(key) for key, values in axes.items() for v in values):
+            return {}
+        return axes | self.line.axes()
+
+    def _recipe(
+        self, data: dict[str, Any], origin: Origin, overrides: Mapping[str, Any], keep_sweep: bool = False
+    ) -> Recipe | None:
+        """The data with the command line's values and a job's own ones, resolved and checked."""
+        data = data if keep_sweep else {key: value for key, value in data.items() if key != "sweep"}
+        for key, value in {**self.line.single(self.line.values), **overrides}.items():
+            if key in GROUPS:
+                continue
+            keys = tuple(key.split("."))
+            said = (
+                f"command line: {self.line.said[key]}"
+                if key in self.line.said
+                else f"{origin.where(('sweep', key))}={value}"
+            )
+            _put(data, keys, value)
+            origin.override(keys, said)
+        problems = reference_problems(data, origin)
+        if not problems:
+            data = _resolved(data)
+        doubtful = frozenset(self.line.doubtful)
+        recipe, more = check(data, origin, doubtful)
+        self.problems.update(dict.fromkeys([*problems, *more]))
+        return recipe
+
+
+def _closed_doors(library: Library) -> list[Problem]:
+    own = library.users_folder
+    if own is None or not (own / f"{PRIMARY}.yaml").exists():
+        return []
+    what = "this file would be in charge of every run, so it is not read, and nothing runs while it is there"
+    hint = f"what you want to change for a run belongs in a recipe: {own.name}/recipe/NAME.yaml"
+    return [Problem(shown_path(own / f"{PRIMARY}.yaml"), what, hint=hint)]
+
+
+def _axis_problem(key: str, values: Any, where: str) -> Problem | None:
+    known = (*GROUPS[1:], *(path for path in key_paths() if path not in (*GROUPS, "sweep", "name", "format")))
+    option = key.startswith("scheduler.") and key.count(".") == 1 and key != "scheduler.name"
+    if key == "recipe":
+        return Problem(
+            where, "a recipe cannot sweep over recipes", hint="on the command line it can: run -m recipe=a,b"
+        )
+    if key not in known and not option:
+        return Problem(
+            where,
+            f"there is no key '{key}' to sweep over",
+            tuple(k for k in known if "." not in k),
+            nearest(key, known),
+        )
+    if not isinstance(values, list) or not values:
+        return Problem(where, "a sweep needs a list of values, not an empty one", hint=f"such as {key}: [A, B]")
+    return None
+
+
+def _put(data: dict[str, Any], keys: tuple[str, ...], value: Any) -> None:
+    for key in keys[:-1]:
+        inner = data.get(key)
+        data[key] = inner if isinstance(inner, dict) else {}
+        data = data[key]
+    data[keys[-1]] = value
+
+
+def _resolved(data: dict[str, Any]) -> dict[str, Any]:
+    from omegaconf import OmegaConf
+
+    resolved = OmegaConf.to_container(OmegaConf.create(data), resolve=True)
+    assert isinstance(resolved, dict)
+    return {str(key): value for key, value in resolved.items()}
+
+
+__all__ = ["Composition", "Job", "compose", "dotted", "load_file", "reference_problem"]

@@ -1,0 +1,89 @@
+"""What small configuration files of a checkpoint say, where this machine already has them. Never asks the network.
+
+A recipe is checked against them when they are here; when they are not, the plan does so after fetching them.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from runner.errors import Problem, RecipeError
+
+
+def checkpoint_problem(checkpoint: Any, where: str) -> Problem | None:
+    """A checkpoint that cannot be found: no such folder or bundled name, or nothing a hub could have. Else None."""
+    from components.errors import CheckpointError
+    from components.hub import find_repo
+
+    repo = checkpoint.get("repo") if isinstance(checkpoint, Mapping) else None
+    if not isinstance(repo, str) or not repo:
+        return None
+    try:
+        if isinstance(_source(repo), Path) or Path(repo).expanduser().is_dir():
+            return None
+        if repo.startswith((".", "/", "~")):
+            return Problem(where, f"{repo} is not an existing folder")
+        find_repo(repo, checkpoint.get("revision"), None, None, True)
+    except RecipeError as error:
+        found = error.problems[0]
+        if not found.allowed:
+            return None  # nothing is bundled at all, as before the first training: the plan says so
+        return Problem(where, found.what, found.allowed, found.nearest, found.hint)
+    except (CheckpointError, TypeError) as error:
+        return Problem(where, " ".join(str(error).split()).removesuffix("."))
+    return None
+
+
+def vae_factor(checkpoint: Any) -> int | None:
+    """How many pixels of a picture's side make one latent: 2^(levels - 1). None when the configuration is not here."""
+    levels = _config(checkpoint, "vae", "config.json").get("block_out_channels")
+    return 2 ** (len(levels) - 1) if isinstance(levels, list) and levels else None
+
+
+def scheduler_config(checkpoint: Any) -> dict[str, Any]:
+    """The checkpoint's scheduler configuration; empty when it is not here."""
+    return _config(checkpoint, "scheduler", "scheduler_config.json")
+
+
+def _config(checkpoint: Any, component: str, name: str) -> dict[str, Any]:
+    if not isinstance(checkpoint, Mapping):
+        return {}
+    choices = checkpoint.get("components") or {}
+    own = choices.get(component) if isinstance(choices, Mapping) else None
+    own = {key: value for key, value in own.items() if value is not None} if isinstance(own, Mapping) else {}
+    repo = own.get("repo", checkpoint.get("repo"))
+    revision = own.get("revision", None if "repo" in own else checkpoint.get("revision"))
+    subfolder = own.get("subfolder", component)
+    if not all(isinstance(part, str) for part in (repo, revision or "", subfolder)):
+        return {}
+    folder = _folder(repo, revision)
+    try:
+        found = json.loads((folder / subfolder / name).read_text("utf-8")) if folder else {}
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _folder(repo: str, revision: str | None) -> Path | None:
+    from components.errors import CheckpointError
+    from components.hub import find_repo
+
+    try:
+        source = _source(repo)
+        local = Path(source).expanduser()
+        if local.is_dir():
+            return local
+        hub = find_repo(str(source), revision, None, None, True)
+        commit = hub.cached_commit()
+        return hub.snapshot(commit) if commit else None
+    except (RecipeError, CheckpointError, OSError):
+        return None
+
+
+def _source(repo: str) -> str | Path:
+    from runner.plan import checkpoint_source
+
+    return checkpoint_source(repo)

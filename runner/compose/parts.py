@@ -1,0 +1,127 @@
+"""Which files a set of choices leads to, and whether each of them exists and is sound: the pass before Hydra.
+
+Hydra stops at the first name it does not know. Here every entry of every defaults list is followed, and all that is
+wrong is collected; what is found is then composed by Hydra (hydra_source.py). Values are checked later (values.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+from runner.compose.documents import Document, document
+from runner.errors import Problem, RecipeError, nearest
+from runner.registry import GROUPS, Library, scheduler_options
+
+
+class Parts:
+    """Follows the defaults of a library's files. `problems` grows while it goes; a cycle raises RecipeError at once."""
+
+    def __init__(self, library: Library) -> None:
+        self.library = library
+        self.primary = document(library.primary, "config")
+        self.problems: dict[Problem, None] = dict.fromkeys(self.primary.problems)
+
+    def base(self, group: str) -> str:
+        """The choice of a group when nobody says anything."""
+        return self.primary.chosen[group][0]
+
+    def follow(self, choices: Mapping[str, str]) -> dict[str, str]:
+        """Visit everything these choices lead to; the choice in force for each group, whether or not it exists."""
+        recipe = choices.get("recipe", self.base("recipe"))
+        self._visit("recipe", recipe, ())
+        in_force = {"recipe": recipe}
+        for group in GROUPS[1:]:
+            in_force[group] = choices.get(group) or self.choice_of(recipe, group)
+            self._visit(group, in_force[group], ())
+        return in_force
+
+    def choice_of(self, recipe: str, group: str) -> str:
+        """The choice in force for a group when this recipe is run as it is."""
+        return self._made_by(recipe, group) or self.base(group)
+
+    def _made_by(self, recipe: str, group: str) -> str | None:
+        """The choice a recipe makes: its own, else that of what it builds on, where the last one wins (as in Hydra)."""
+        path = self.library.choices("recipe").get(recipe)
+        if path is None:
+            return None
+        found = document(path, "recipe")
+        option = found.chosen.get(group, ("", 0))[0]
+        if option in self.library.choices(group):
+            return option
+        made = (self._made_by(parent, group) for parent, _ in reversed(found.parents))
+        return next((choice for choice in made if choice), None)
+
+    def stale(self, found: Document, in_force: Mapping[str, str]) -> frozenset[str]:
+        """Groups whose values in this recipe file were meant for another choice than the one in force."""
+        if found.group != "recipe":
+            return frozenset()
+        name = next(name for name, path in self.library.choices("recipe").items() if path == found.path)
+        return frozenset(
+            group for group in GROUPS[1:] if group in found.data and self.choice_of(name, group) != in_force[group]
+        )
+
+    def _visit(self, group: str, name: str, trail: tuple[str, ...]) -> None:
+        path = self.library.choices(group).get(name)
+        if path is None:
+            return  # the line that named it has been reported by its owner
+        found = document(path, group)
+        self.problems.update(dict.fromkeys(found.problems))
+        for parent, line in found.parents:
+            where = f"{found.where(line)} defaults: {parent}"
+            if parent in (*trail, name):
+                circle = " → ".join((*trail, name, parent))
+                what = f"this {group} builds on itself: {circle}"
+                self.problems[Problem(where, what)] = None
+                raise RecipeError(self.problems)
+            if parent not in self.library.choices(group):
+                self.problems[unknown_choice(self.library, group, parent, where)] = None
+            self._visit(group, parent, (*trail, name))
+        for chosen, (option, line) in found.chosen.items():
+            if option not in self.library.choices(chosen):
+                where = f"{found.where(line)} defaults: override /{chosen}: {option}"
+                self.problems[unknown_choice(self.library, chosen, option, where)] = None
+
+
+def unknown_choice(library: Library, group: str, name: str, where: str) -> Problem:
+    """The problem of naming a choice that a group does not have, with whatever was probably meant."""
+    names = tuple(library.choices(group))
+    problem = Problem(where, f"there is no {group} '{name}'", names, nearest(name, names))
+    return replace(problem, hint=_hint(library, group, name))
+
+
+def _hint(library: Library, group: str, name: str) -> str | None:
+    for other in GROUPS:
+        if other != group and name in library.choices(other):
+            return f"'{name}' is a {other}: {other}={name}"
+    if group == "recipe" and name.endswith((".yaml", ".yml")):
+        return f"a file is run by its path alone: run {name}"
+    own = library.folders[0] if len(library.folders) > 1 else None
+    if own and group == "recipe" and (own / f"{name}.yaml").is_file():
+        return f"there is {own.name}/{name}.yaml: move it to {own.name}/recipe/{name}.yaml, or run it by its path"
+    if own and (own / group / f"{name}.yml").is_file():
+        return f"there is {own.name}/{group}/{name}.yml: its name must end in .yaml"
+    if group == "checkpoint" and ("/" in name or name.startswith((".", "~"))):
+        return f"a repository or folder is given as checkpoint.repo={name}"
+    if group == "scheduler":
+        return _scheduler_hint(library, name)
+    return None
+
+
+def _scheduler_hint(library: Library, name: str) -> str | None:
+    if name in scheduler_options():
+        return f"'{name}' is an option of schedulers: scheduler.{name}=VALUE"
+    same = [choice for choice in library.choices("scheduler") if name in _names(library, choice)]
+    return f"these choices are a {name}: {', '.join(same)}" if same else None
+
+
+def _names(library: Library, choice: str | None) -> set[object]:
+    """Scheduler classes named in a choice's file and in those it builds on."""
+    names: set[object] = set()
+    seen: set[str] = set()
+    while choice and choice not in seen and choice in library.choices("scheduler"):
+        seen.add(choice)
+        found = document(library.choices("scheduler")[choice], "scheduler")
+        names.add(str(found.data.get("name")))
+        choice = found.parents[0][0] if found.parents else None
+    return names

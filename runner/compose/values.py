@@ -1,0 +1,272 @@
+"""A composed mapping becomes a Recipe: every key known, every value possible, all of it fitting together.
+
+All problems are found at once, each with the file and line (or the command-line word) that set the value. What needs
+more than the recipe and small configuration files on this machine's disk is left to the plan.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from pydantic import ValidationError
+
+from runner.compose.documents import Document, dotted, references
+from runner.compose.on_disk import checkpoint_problem, scheduler_config, vae_factor
+from runner.compose.yaml_text import KeyPath
+from runner.errors import Problem, nearest
+from runner.registry import GROUPS, find_scheduler
+from runner.schema import COMPONENTS, Recipe, key_paths
+
+
+@dataclass
+class Origin:
+    """Who set each key last: a document's line, or a word of the command line."""
+
+    name: str
+    places: dict[KeyPath, str] = field(default_factory=dict)
+
+    def merge(self, document: Document, prefix: KeyPath, left_out: frozenset[str]) -> None:
+        """Record that this document was merged on top, but for the groups left out."""
+        for keys, line in document.lines.items():
+            if keys[0] in left_out or keys[0] == "defaults":
+                continue
+            place = (*prefix, *keys)
+            if isinstance(keys[-1], str) and not isinstance(_get(document.data, keys), dict):
+                self.clear(place)
+            self.places[place] = document.where(line, place)
+
+    def clear(self, keys: KeyPath) -> None:
+        for place in [place for place in self.places if place[: len(keys)] == keys]:
+            del self.places[place]
+
+    def override(self, keys: KeyPath, said: str) -> None:
+        self.clear(keys)
+        self.places[keys] = said
+
+    def where(self, keys: KeyPath) -> str:
+        """The place that set this key or, if nobody did, the closest thing around it."""
+        for end in range(len(keys), 0, -1):
+            if place := self.places.get(keys[:end]):
+                return place if end == len(keys) or place.startswith("command line") else f"{place}{_rest(keys, end)}"
+        return f"{self.name} {dotted(keys)}"
+
+    def said(self, keys: KeyPath) -> bool:
+        return keys in self.places
+
+
+def _rest(keys: KeyPath, end: int) -> str:
+    return "".join(f"[{key}]" if isinstance(key, int) else f".{key}" for key in keys[end:])
+
+
+def _get(data: Any, keys: KeyPath) -> Any:
+    """The value at a key path; None where there is none."""
+    for key in keys:
+        try:
+            data = data[key]
+        except (KeyError, IndexError, TypeError):
+            return None
+    return data
+
+
+def check(
+    data: dict[str, Any], origin: Origin, doubtful: frozenset[str] = frozenset()
+) -> tuple[Recipe | None, list[Problem]]:
+    """The Recipe, or None and every problem. doubtful: groups whose choice is already known to be wrong."""
+    problems: list[Problem] = []
+    recipe = None
+    try:
+        recipe = Recipe.model_validate(data)
+    except ValidationError as error:
+        problems += _told(error, data, origin)
+    bad = {keys for keys in origin.places if origin.where(keys) in {problem.where for problem in problems}}
+    if "scheduler" not in doubtful:
+        problems += _scheduler_problems(data, origin, bad)
+    if "checkpoint" not in doubtful:
+        found = checkpoint_problem(data.get("checkpoint"), origin.where(("checkpoint", "repo")))
+        problems += ([found] if found else []) + _size_problems(data, origin, bad)
+    return (None if problems else recipe), list(dict.fromkeys(problems))
+
+
+# ---- single values ---------------------------------------------------------------------------------------------------
+
+_KINDS = {
+    "int_type": "a whole number",
+    "int_from_float": "a whole number",
+    "float_type": "a number",
+    "bool_type": "true or false",
+    "string_type": "text",
+    "list_type": "a list",
+    "dict_type": "keys and values",
+    "model_type": "keys and values",
+    "finite_number": "a finite number",
+}
+_LIMITS = {
+    "greater_than_equal": ("ge", "at least"),
+    "less_than_equal": ("le", "at most"),
+    "less_than": ("lt", "below"),
+    "greater_than": ("gt", "above"),
+}
+
+
+def _told(error: ValidationError, data: dict[str, Any], origin: Origin) -> list[Problem]:
+    """pydantic's findings in plain words. Alternatives of one value (a number or 'zero') become one problem."""
+    problems: dict[KeyPath, Problem] = {}
+    for found in error.errors():
+        keys = _key_path(found["loc"], data)
+        if keys not in problems or not problems[keys].allowed:
+            problems[keys] = _problem(found, keys, origin, alternatives=_alternatives(error, keys, data))
+    return list(problems.values())
+
+
+def _key_path(loc: tuple[str | int, ...], data: Any) -> KeyPath:
+    """The part of pydantic's location that is in the data; the rest names types."""
+    keys: list[str | int] = []
+    for part in loc:
+        inside = (isinstance(data, dict) and part in data) or (isinstance(data, list) and isinstance(part, int))
+        if not inside and not (isinstance(data, dict) and part == loc[-1] and part != "[key]"):
+            break
+        keys.append(part)
+        data = _get(data, (part,))
+    return tuple(keys)
+
+
+def _alternatives(error: ValidationError, keys: KeyPath, data: Any) -> bool:
+    return sum(_key_path(found["loc"], data) == keys for found in error.errors()) > 1
+
+
+def _problem(found: Any, keys: KeyPath, origin: Origin, *, alternatives: bool) -> Problem:
+    where, value, kind, context = origin.where(keys), found["input"], found["type"], found.get("ctx", {})
+    if kind == "extra_forbidden":
+        return _unknown(keys, where)
+    if kind == "missing":
+        return Problem(where, f"'{dotted(keys)}' is missing", hint=key_paths()[dotted(keys)].description)
+    if found["loc"][-1] == "[key]":
+        return Problem(where, f"there is no component '{keys[-1]}'", COMPONENTS, nearest(str(keys[-1]), COMPONENTS))
+    if kind == "literal_error":
+        allowed = tuple(part.strip("' ") for part in context["expected"].replace(" or ", ", ").split(", "))
+        allowed += ("a number",) if alternatives else ()
+        return Problem(where, f"{_said(value)} is not possible here", allowed, nearest(str(value), allowed))
+    if kind in _KINDS:
+        return Problem(where, f"{_said(value)} is not {_KINDS[kind]}", hint=_quoting(kind, value))
+    if kind in _LIMITS:
+        name, words = _LIMITS[kind]
+        return Problem(where, f"{_said(value)} is out of range: it must be {words} {context[name]}")
+    if kind == "too_short":
+        return Problem(where, "the list is empty" if isinstance(value, list) else "this is empty")
+    if kind == "string_too_short":
+        return Problem(where, "this is empty")
+    if kind == "string_pattern_mismatch":
+        return Problem(
+            where, f"{_said(value)} is not possible here", ("auto", "cpu", "cuda", "cuda:0", "cuda:1 ...", "mps")
+        )
+    return Problem(where, str(context.get("error") or found["msg"]))
+
+
+def _said(value: Any) -> str:
+    if isinstance(value, bool) or value is None:
+        return {True: "true", False: "false", None: "null"}[value]
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+def _quoting(kind: str, value: Any) -> str | None:
+    if kind == "string_type" and isinstance(value, int | float):
+        return f'in a file, text that looks like something else is quoted: "{_said(value)}"'
+    return None
+
+
+def _unknown(keys: KeyPath, where: str) -> Problem:
+    section = dotted(keys[:-1])
+    known = tuple(path.rpartition(".")[2] for path in key_paths() if path.rpartition(".")[0] == section)
+    if not section:
+        known = (*GROUPS, *(name for name in known if name not in GROUPS))
+    name = str(keys[-1])
+    leaf = [path for path in key_paths() if path.rpartition(".")[2] == name and path.count(".") <= 1]
+    hint = f"the key is {leaf[0]}" if leaf and leaf[0] != dotted(keys) else None
+    return Problem(where, f"there is no key '{dotted(keys)}'", known, None if hint else nearest(name, known), hint)
+
+
+# ---- values that must fit together -----------------------------------------------------------------------------------
+
+
+def _scheduler_problems(data: Mapping[str, Any], origin: Origin, bad: set[KeyPath]) -> list[Problem]:
+    from components.schedulers import SchedulerConfigError
+
+    node = data.get("scheduler")
+    if not isinstance(node, dict) or not isinstance(node.get("name"), str):
+        return []
+    options = {option: value for option, value in node.items() if option != "name"}
+    try:
+        cls = find_scheduler(node["name"])
+    except SchedulerConfigError as error:
+        what = f"there is no scheduler class '{node['name']}'"
+        return [Problem(origin.where(("scheduler", "name")), what, tuple(error.allowed), error.nearest)]
+    found = cls.check_options(options)
+    problems = [_option_problem(problem, cls.__name__, origin) for problem in found]
+    wrong = {problem.option for problem in found}
+    config = scheduler_config(data.get("checkpoint"))
+    fitting = {option: value for option, value in options.items() if option not in wrong}
+    try:
+        scheduler = cls.from_config(config, **fitting)
+    except SchedulerConfigError:
+        scheduler = cls.from_config({}, **fitting)
+    return problems + _schedule_problems(scheduler, data, origin, bad)
+
+
+def _option_problem(found: Any, scheduler: str, origin: Origin) -> Problem:
+    where = origin.where(("scheduler", found.option))
+    what = f"{found.option} {found.what}".replace("is not an option here", f"is not an option of {scheduler}")
+    return Problem(where, what, found.allowed, found.nearest, found.hint)
+
+
+def _schedule_problems(scheduler: Any, data: Mapping[str, Any], origin: Origin, bad: set[KeyPath]) -> list[Problem]:
+    """The scheduler's own findings about the schedule, each under the key that caused it."""
+    listed = ("timesteps", "sigmas", "spacing", "final_sigma")
+    node = data.get("schedule") or {}
+    places: dict[str, KeyPath] = {name: ("schedule", name) for name in listed} | {"steps": ("steps",)}
+    given = {name: node.get(name) if name in listed else data.get(name) for name in places}
+    usable = {
+        name: value
+        for name, value in given.items()
+        if value is not None and value != [] and not any(keys[: len(places[name])] == places[name] for keys in bad)
+    }
+    problems = []
+    for found in scheduler.check_schedule(**usable):
+        keys = places.get(found.option, ("scheduler", found.option))
+        what = f"{dotted(keys)} {found.what}"
+        for name in (*listed, "steps"):
+            if name != found.option:
+                what = what.replace(f" {name}", f" {dotted(places[name])}")
+        problems.append(Problem(origin.where(keys), what, tuple(found.allowed), found.nearest, found.hint))
+    return problems
+
+
+def _size_problems(data: Mapping[str, Any], origin: Origin, bad: set[KeyPath]) -> list[Problem]:
+    factor = vae_factor(data.get("checkpoint"))
+    problems = []
+    for name in ("height", "width") if factor else ():
+        value = data.get(name)
+        if (name,) not in bad and isinstance(value, int) and value % factor:
+            below = value // factor * factor
+            near = f"{below} or {below + factor}" if below else f"{factor}"
+            what = f"{name} {value} is not divisible by {factor}, the factor of the checkpoint's autoencoder (VAE)"
+            problems.append(Problem(origin.where((name,)), what, hint=f"near it: {near}"))
+    return problems
+
+
+def reference_problems(data: dict[str, Any], origin: Origin) -> list[Problem]:
+    """References that lead nowhere, or to another reference (which could unfold without end)."""
+    problems = []
+    for keys, _, path in references(data):
+        target = _get(data, tuple(path.split(".")))
+        if target is None and path not in key_paths():
+            what = f"the reference ${{{path}}} leads nowhere"
+            problems.append(Problem(origin.where(keys), what, nearest=nearest(path, key_paths())))
+        elif target is None or isinstance(target, dict | list):
+            what = f"the reference ${{{path}}} leads to no single value"
+            problems.append(Problem(origin.where(keys), what))
+        elif any(references(target)):
+            problems.append(Problem(origin.where(keys), f"the reference ${{{path}}} leads to another reference"))
+    return problems

@@ -1,0 +1,66 @@
+"""What is told to a user whose input cannot work: a list of problems, each with its place and its way out.
+
+It holds no rule about recipes and prints nothing: who finds a problem describes it, the command line shows it.
+"""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Iterable
+from dataclasses import dataclass
+from difflib import get_close_matches
+
+LISTED = 40  # more names than this help nobody; the list is cut and says so
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One thing that is wrong.
+
+    where: a file with line and key path ("recipes/recipe/mine.yaml:7 stepz"), or "command line: stepz=30".
+    what: what is wrong there, one sentence without a full stop.
+    allowed: the names or values that would do; nearest: the one that was probably meant; hint: what to do instead.
+    """
+
+    where: str
+    what: str
+    allowed: tuple[str, ...] = ()
+    nearest: str | None = None
+    hint: str | None = None
+
+    def __str__(self) -> str:
+        lines = [f"{self.where}: {self.what}." + (f" Did you mean '{self.nearest}'?" if self.nearest else "")]
+        if self.allowed:
+            rest = len(self.allowed) - LISTED
+            names = ", ".join(self.allowed[:LISTED]) + (f" and {rest} more" if rest > 0 else "")
+            lines.append(_indented(f"allowed: {names}"))
+        if self.hint:
+            lines += [_indented(line) for line in self.hint.splitlines()]
+        return "\n".join(lines)
+
+
+class RecipeError(ValueError):
+    """Input that cannot become a picture, found before any work started. `.problems` has them all."""
+
+    def __init__(self, problems: Iterable[Problem]) -> None:
+        self.problems = tuple(problems)
+        super().__init__(self.problems)
+
+    def __str__(self) -> str:
+        if len(self.problems) == 1:
+            return str(self.problems[0])
+        told = [f"{len(self.problems)} problems:"]
+        for number, problem in enumerate(self.problems, 1):
+            told.append(textwrap.indent(str(problem), "   ").replace("  ", f"{number}.", 1))
+        return "\n".join(told)
+
+
+def nearest(name: str, names: Iterable[str]) -> str | None:
+    """The name that `name` was probably meant to be, compared without case; None when nothing is close."""
+    by_lower = {known.lower(): known for known in names}
+    close = get_close_matches(name.lower(), by_lower, n=1, cutoff=0.6)
+    return by_lower[close[0]] if close and by_lower[close[0]] != name else None
+
+
+def _indented(line: str) -> str:
+    return textwrap.fill(line, 118, initial_indent="    ", subsequent_indent="      ", break_on_hyphens=False)

@@ -1,0 +1,82 @@
+"""Names and the parts they stand for, found in the folders they live in: a closed world.
+
+Config groups are the folders under recipes/ (the user's ./recipes first, then the packaged ones), their choices the
+YAML files in them; scheduler classes are the files of components/schedulers. Nothing is listed by hand, nothing else
+can be named, and nothing here reads or checks the contents of a recipe.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar
+
+if TYPE_CHECKING:
+    from components.schedulers import Scheduler
+
+GROUPS = ("recipe", "checkpoint", "scheduler", "schedule", "backend")
+PACKAGED = Path(__file__).resolve().parents[1] / "recipes"
+PRIMARY = "config"
+MAX_CHOICES = 10_000
+
+
+@dataclass(frozen=True)
+class Library:
+    """The recipes a command can see. folders: searched in this order; the last one is packaged and has config.yaml.
+
+    file: one more recipe, from anywhere, under the name Library.FILE.
+    """
+
+    folders: tuple[Path, ...]
+    file: Path | None = None
+
+    FILE: ClassVar[str] = "_file_"
+
+    @classmethod
+    def at(cls, cwd: Path | None = None) -> Library:
+        """The library seen from a working directory: its ./recipes, if there is one, before the packaged recipes."""
+        own = (cwd or Path.cwd()) / "recipes"
+        if own.is_dir() and own.resolve() != PACKAGED:
+            return cls((own.resolve(), PACKAGED))
+        return cls((PACKAGED,))
+
+    @property
+    def users_folder(self) -> Path | None:
+        return self.folders[0] if len(self.folders) > 1 else None
+
+    @cached_property
+    def _choices(self) -> dict[str, dict[str, Path]]:
+        found: dict[str, dict[str, Path]] = {}
+        for group in GROUPS:
+            by_name: dict[str, Path] = {}
+            for folder in self.folders:
+                for path in sorted((folder / group).glob("*.yaml"))[:MAX_CHOICES]:
+                    by_name.setdefault(path.stem, path)
+            found[group] = dict(sorted(by_name.items()))
+        if self.file is not None:
+            found["recipe"][self.FILE] = self.file
+        return found
+
+    def choices(self, group: str) -> Mapping[str, Path]:
+        """Name → file of every choice of a group; where both folders have a name, the user's file."""
+        return self._choices[group]
+
+    @property
+    def primary(self) -> Path:
+        return self.folders[-1] / f"{PRIMARY}.yaml"
+
+
+def find_scheduler(name: str) -> type[Scheduler]:
+    """The scheduler class with this name or short name. Raises components.schedulers.SchedulerConfigError."""
+    from components.schedulers import find_scheduler as find
+
+    return find(name)
+
+
+def scheduler_options() -> dict[str, list[str]]:
+    """Option name → the scheduler classes that have it."""
+    from components.schedulers import option_owners
+
+    return option_owners()

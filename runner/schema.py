@@ -1,0 +1,175 @@
+"""Recipe: everything a user can decide about a run, typed, with its limits and its meaning.
+
+It says what values are possible in themselves. Whether they fit together (a schedule and its scheduler, a size and
+its autoencoder) is checked by runner.compose; nothing here reads a file or imports more than pydantic.
+Every field is marked with whether it decides the picture (`decides_picture`) or only how and where it is made.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, FiniteFloat
+from pydantic.fields import FieldInfo
+
+COMPONENTS = ("unet", "vae", "text_encoder", "text_encoder_2", "tokenizer", "tokenizer_2", "scheduler")
+SEED_END = 2**63
+
+
+def _plain_text(text: str) -> str:
+    """Text as it is: nothing in a finished recipe may be read as a reference, and all of it can be saved."""
+    if "${" in text:
+        raise ValueError("a text cannot contain '${'")
+    if any("\ud800" <= character <= "\udfff" for character in text):
+        raise ValueError("the text is not valid UTF-8")
+    return text
+
+
+def _path_part(text: str) -> str:
+    if not text or text in (".", "..") or any(character in '/\\:*?"<>|' or character < " " for character in text):
+        raise ValueError("the name becomes a folder's name: letters, digits, '-', '_', '.' and spaces")
+    return text
+
+
+Text = Annotated[str, AfterValidator(_plain_text)]
+FolderName = Annotated[str, AfterValidator(_plain_text), AfterValidator(_path_part)]
+
+
+def key(description: str, *, picture: bool = True, **limits: Any) -> Any:
+    """A documented field; `picture` says whether changing it may change a pixel."""
+    return Field(description=description, json_schema_extra={"decides_picture": picture}, **limits)
+
+
+class Part(BaseModel):
+    """Strict (no text becomes a number), closed (no unknown key) and immutable."""
+
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
+
+
+class ComponentChoice(Part):
+    """Another source for one component of a checkpoint. What is left out is as for the rest of the checkpoint."""
+
+    repo: Text | None = key("hub repository or folder to take this component from", default=None)
+    revision: Text | None = key("branch, tag or commit of that repository", default=None)
+    subfolder: Text | None = key("folder in the repository; otherwise the component's own name", default=None)
+    variant: Text | None = key("file variant, such as fp16", default=None)
+
+
+class Checkpoint(Part):
+    """Where the weights come from."""
+
+    repo: Text = key(
+        "hub repository (owner/name), a folder, or demo:shapes, which ships with the program", min_length=1
+    )
+    revision: Text | None = key("branch, tag or commit; otherwise the repository's main branch", default=None)
+    variant: Text | None = key("file variant, such as fp16 for model.fp16.safetensors", default=None)
+    allow_pickle: bool = key(
+        "accept .bin and .ckpt weights, which can run code when they are opened", picture=False, default=False
+    )
+    components: dict[Literal[*COMPONENTS], ComponentChoice] = key(
+        "components taken from elsewhere, by name", default_factory=dict
+    )
+
+
+class SchedulerChoice(BaseModel):
+    """A scheduler's class and its options, side by side. runner.compose checks the options against the class."""
+
+    model_config = ConfigDict(strict=True, extra="allow", frozen=True)
+
+    name: Text = key("scheduler class or its short name", min_length=1)
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """Options of the class that the recipe sets; the others come from the checkpoint's configuration."""
+        return dict(self.model_extra or {})
+
+
+class Schedule(Part):
+    """Which noise levels to visit. Nothing set: as the scheduler's configuration says."""
+
+    spacing: Text | None = key("formula for the noise levels: karras, exponential, beta ...", default=None)
+    timesteps: Annotated[list[FiniteFloat], Field(min_length=1)] | None = key(
+        "the timesteps to visit, in the scheduler's direction", default=None
+    )
+    sigmas: Annotated[list[FiniteFloat], Field(min_length=1)] | None = key("the noise levels to visit", default=None)
+    final_sigma: Literal["zero", "sigma_min"] | FiniteFloat | None = key(
+        "noise level after the last step; null: as the scheduler's configuration says", default=None
+    )
+
+
+class Backend(Part):
+    """What computes."""
+
+    name: Literal["torch", "jax"] = key("library that runs the models", default="torch")
+    device: Annotated[str, Field(pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$")] = key(
+        "auto, cpu, cuda, cuda:N or mps; auto takes the fastest there is", default="auto"
+    )
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = key(
+        "number format of the networks; auto is float32 on a CPU and half precision on a GPU", default="auto"
+    )
+    threads: int | None = key("CPU threads; null: one for each core", default=None, ge=1, le=4096)
+    compile: bool = key("compile the networks first: slower start, faster steps", default=False)
+
+
+class Noise(Part):
+    """Where random numbers are drawn."""
+
+    device: Literal["cpu", "device"] = key(
+        "cpu: the same seed gives the same picture everywhere; device: drawn where the networks run", default="cpu"
+    )
+
+
+class Output(Part):
+    """What is written where."""
+
+    format: Literal["png", "jpg", "webp"] = key("file format of the pictures", picture=False, default="png")
+    dir: Text = key("folder under which each run makes its own", picture=False, default="outputs", min_length=1)
+
+
+Sweep = dict[Text, Annotated[list[Any], Field(min_length=1)]]
+
+
+class Recipe(Part):
+    """One run, completely described."""
+
+    format: Literal[1] = key("version of this format", picture=False, default=1)
+    name: FolderName = key("name of the recipe and of its folder under output.dir", picture=False, max_length=100)
+    prompt: Text = key("what the picture shall show, in your own words", default="")
+    negative_prompt: Text | None = key("what it shall not show; null: nothing is said about that", default=None)
+    seed: int = key("seed of the first image; image i has seed + i", default=0, ge=0, lt=SEED_END)
+    num_images: int = key("number of images", default=1, ge=1, le=1_000_000)
+    batch_size: int | None = key("images computed together; null: up to four", default=None, ge=1, le=4096)
+    steps: int | None = key(
+        "denoising steps; null: the schedule's own number, otherwise 50", default=None, ge=1, le=1000
+    )
+    height: int | None = key("height in pixels; null: the checkpoint's own", default=None, ge=1, le=16384)
+    width: int | None = key("width in pixels; null: the checkpoint's own", default=None, ge=1, le=16384)
+    guidance_scale: FiniteFloat = key(
+        "how closely to follow the prompt; 1 and below: no guidance", default=7.5, ge=0, le=1000
+    )
+    guidance_rescale: FiniteFloat = key(
+        "how far guided outputs are scaled back to their own contrast", default=0.0, ge=0, le=1
+    )
+    clip_skip: int | None = key("layers of the text encoder to leave out at its end", default=None, ge=0, le=100)
+    checkpoint: Checkpoint = key("where the weights come from")
+    scheduler: SchedulerChoice = key("method that removes the noise, and its options")
+    schedule: Schedule = key("noise levels to visit", default_factory=Schedule)
+    backend: Backend = key("what computes", default_factory=Backend)
+    noise: Noise = key("where random numbers are drawn", default_factory=Noise)
+    output: Output = key("what is written where", picture=False, default_factory=Output)
+    sweep: Sweep | None = key("values to combine, by group or key path: one job each", picture=False, default=None)
+
+
+def key_paths(part: type[BaseModel] = Recipe, prefix: str = "") -> dict[str, FieldInfo]:
+    """Every key of a recipe by its dotted path, sections included, in the order of the schema."""
+    found: dict[str, FieldInfo] = {}
+    for name, info in part.model_fields.items():
+        path = f"{prefix}{name}"
+        found[path] = info
+        if isinstance(info.annotation, type) and issubclass(info.annotation, BaseModel):
+            found |= key_paths(info.annotation, f"{path}.")
+        elif name == "components":
+            for component in COMPONENTS:
+                found[f"{path}.{component}"] = info
+                found |= key_paths(ComponentChoice, f"{path}.{component}.")
+    return found
