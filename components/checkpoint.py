@@ -122,6 +122,9 @@ class Checkpoint:
         missing = [name for name in names if not (self.root / name).is_file()]
         if missing:
             self.hub.fetch(missing, self.commit)
+        missing = [name for name in missing if not (self.root / name).is_file()]
+        if missing:
+            raise CheckpointError(f"{self.source}: {', '.join(missing)} could not be downloaded to {self.root}.")
 
 
 @dataclass(frozen=True)
@@ -173,7 +176,7 @@ class _Request:
         name, index, source = self.name, self.checkpoint.index, self.checkpoint.source
         if name is None or not index or (self.subfolder is not None and name not in index):
             return "", ""
-        entry = index.get(name)
+        entry = index.get(name, [])
         if not _is_component(entry):
             there = self.checkpoint.component_names
             hint = did_you_mean(name, there)

@@ -128,9 +128,10 @@ class HubRepo:
                 f"(https://huggingface.co/{self.repo}/tree/main)."
             ) from None
         except Exception as error:  # connection libraries have no common base class
+            cause = error.__cause__ or error
             raise CheckpointError(
-                f"{self._name()} is not (wholly) in the cache {self.cache_dir}, and the hub could not be asked for it: "
-                f"{type(error).__name__}: {' '.join(str(error).split())[:200]}. "
+                f"{self._name()} is not (wholly) in the cache {self.cache_dir}, and the hub could not be asked for it "
+                f"({type(cause).__name__}: {' '.join(str(cause).split())[:200]}). "
                 "Check the connection, or name a local folder."
             ) from error
 

@@ -115,9 +115,11 @@ class UNet2DConditionModel(Model):
             added_cond_kwargs: `text_embeds` (B, D) and `time_ids` (B, n), for networks with text_time conditioning.
 
         Raises:
-            ValueError: a condition the configuration asks for is missing.
+            ValueError: a condition the configuration asks for is missing, or one it has no place for is given.
         """
         x = 2 * sample - 1.0 if self.config.center_input_sample else sample
+        if timestep_cond is not None and self.time_embedding.cond_proj is None:
+            raise ValueError("UNet2DConditionModel: timestep_cond is given, but time_cond_proj_dim is null.")
         timesteps = torch.as_tensor(timestep, device=x.device).reshape(-1).expand(len(x))
         temb = self.time_embedding(self._sinusoid(timesteps, self.config.block_out_channels[0], x), timestep_cond)
         if self.config.addition_embed_type == "text_time":

@@ -1,0 +1,138 @@
+"""The conditional UNet equals the reference library's, from the same random weights, in float64."""
+
+import diffusers
+import pytest
+import torch
+
+from components import UNet2DConditionModel
+
+SD1 = {
+    "block_out_channels": (8, 16, 16),
+    "down_block_types": ("CrossAttnDownBlock2D", "CrossAttnDownBlock2D", "DownBlock2D"),
+    "up_block_types": ("UpBlock2D", "CrossAttnUpBlock2D", "CrossAttnUpBlock2D"),
+    "norm_num_groups": 4,
+    "cross_attention_dim": 12,
+    "attention_head_dim": 4,
+}
+SD2 = SD1 | {"attention_head_dim": (2, 4, 8), "use_linear_projection": True, "upcast_attention": True}
+SDXL = SD2 | {
+    "down_block_types": ("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
+    "up_block_types": ("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
+    "transformer_layers_per_block": (1, 2, 3),
+    "addition_embed_type": "text_time",
+    "addition_time_embed_dim": 6,
+    "projection_class_embeddings_input_dim": 10 + 6 * 6,
+}
+CONFIGS = {
+    "sd1": SD1,
+    "sd2": SD2,
+    "sdxl": SDXL,
+    "lcm": SD1 | {"time_cond_proj_dim": 20},
+    "per_block": SD1 | {"layers_per_block": (1, 2, 3), "cross_attention_dim": (12, 12, 12)},
+    "scale_shift": SD1
+    | {
+        "resnet_time_scale_shift": "scale_shift",
+        "mid_block_scale_factor": 1.5,
+        "downsample_padding": 0,
+        "center_input_sample": True,
+        "flip_sin_to_cos": False,
+        "freq_shift": 1,
+        "time_embedding_dim": 36,
+        "act_fn": "gelu",
+    },
+    "one_level": SD1
+    | {
+        "block_out_channels": (8,),
+        "down_block_types": ("CrossAttnDownBlock2D",),
+        "up_block_types": ("CrossAttnUpBlock2D",),
+    },
+}
+
+
+def pair(config):
+    """Ours and theirs with the same weights, which equal seeds must give."""
+    torch.manual_seed(0)
+    ours = UNet2DConditionModel(**config)
+    torch.manual_seed(0)
+    theirs = diffusers.UNet2DConditionModel(**config)
+    return ours.double().eval(), theirs.double().eval()
+
+
+def inputs(config, height=16, width=8, seed=1):
+    g = torch.Generator().manual_seed(seed)
+
+    def randn(*shape):
+        return torch.randn(shape, generator=g, dtype=torch.float64)
+
+    conditions = {"encoder_hidden_states": randn(2, 5, 12)}
+    if config.get("time_cond_proj_dim"):
+        conditions["timestep_cond"] = randn(2, config["time_cond_proj_dim"])
+    if config.get("addition_embed_type"):
+        time_ids = torch.tensor([[1024.0, 768, 0, 16, 1024, 768], [512, 512, 3, 0, 640, 640]], dtype=torch.float64)
+        conditions["added_cond_kwargs"] = {"text_embeds": randn(2, 10), "time_ids": time_ids}
+    return randn(2, 4, height, width), conditions
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_equal_seeds_give_equal_weights_in_the_same_order(name):
+    ours, theirs = pair(CONFIGS[name])
+    assert list(ours.state_dict()) == list(theirs.state_dict())
+    for (key, a), b in zip(ours.state_dict().items(), theirs.state_dict().values(), strict=True):
+        assert torch.equal(a, b), key
+
+
+@pytest.mark.parametrize("size", [(16, 8), (13, 11)], ids=["multiple", "odd"])
+@pytest.mark.parametrize("name", CONFIGS)
+def test_output_equals_diffusers(name, size):
+    ours, theirs = pair(CONFIGS[name])
+    sample, conditions = inputs(CONFIGS[name], *size)
+    with torch.no_grad():
+        expected = theirs(sample, 321, **conditions).sample
+        found = ours(sample, 321, **conditions).sample
+    torch.testing.assert_close(found, expected, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("timestep", [7, 333.25, torch.tensor(5), torch.tensor([3.5, 900.0]), torch.tensor([980])])
+def test_timesteps_may_be_numbers_or_tensors_and_fractional(timestep):
+    ours, theirs = pair(SD1)
+    sample, conditions = inputs(SD1)
+    with torch.no_grad():
+        expected = theirs(sample, timestep, **conditions).sample
+        torch.testing.assert_close(ours(sample, timestep, **conditions).sample, expected, rtol=1e-12, atol=1e-12)
+
+
+def test_channels_last_gives_the_same_numbers_in_the_same_layout():
+    ours, _ = pair(SD2)
+    sample, conditions = inputs(SD2)
+    with torch.no_grad():
+        expected = ours(sample, 10, **conditions).sample
+        ours.to(memory_format=torch.channels_last)
+        found = ours(sample.contiguous(memory_format=torch.channels_last), 10, **conditions).sample
+    assert found.is_contiguous(memory_format=torch.channels_last)
+    torch.testing.assert_close(found, expected, rtol=1e-12, atol=1e-12)
+
+
+def test_gradients_equal_those_of_diffusers():
+    ours, theirs = pair(SDXL)
+    sample, conditions = inputs(SDXL)
+    for model in (ours, theirs):
+        model.train()(sample, 100, **conditions).sample.square().mean().backward()
+    for (name, a), b in zip(ours.named_parameters(), theirs.parameters(), strict=True):
+        assert a.grad is not None, name
+        torch.testing.assert_close(a.grad, b.grad, rtol=1e-9, atol=1e-14, msg=name)
+
+
+@pytest.mark.parametrize("missing", ["text_embeds", "time_ids"])
+def test_a_missing_condition_is_named(missing):
+    ours, _ = pair(SDXL)
+    sample, conditions = inputs(SDXL)
+    del conditions["added_cond_kwargs"][missing]
+    with pytest.raises(ValueError, match=missing):
+        ours(sample, 1, **conditions)
+
+
+def test_a_condition_without_a_place_is_refused():
+    ours, _ = pair(SD1)
+    sample, conditions = inputs(SD1)
+    with pytest.raises(ValueError, match="time_cond_proj_dim"):
+        ours(sample, 1, timestep_cond=torch.zeros(2, 8, dtype=torch.float64), **conditions)
