@@ -142,16 +142,16 @@ class _Request:
         folder = self._folder(names)
         here = {PurePosixPath(n).name for n in names if PurePosixPath(n).parent == PurePosixPath(folder)}
         config_name, has_weights = _kind(self.name or "", class_name)
-        config = {}
-        if config_name in here:
-            fetch([_join(folder, config_name)])
-            config = read_json(root / folder / config_name)
-        elif has_weights or config_name == "scheduler_config.json":
+        if config_name not in here:
             beside = f" and no folder {self.name!r}" if self.name and not folder else ""
             raise AbsentError(f"{self._where(folder)} has no {config_name}{beside}.")
+        fetch([_join(folder, config_name)])
+        config = read_json(root / folder / config_name)
         if not library:
             library, class_name = _class_in(config)
-        weights, others, variant = (), tuple(n for n in TOKENIZER_FILES if n in here and not has_weights), None
+        weights, others, variant = (), (), None
+        if config_name == "tokenizer_config.json":
+            others = self._vocabulary(here, folder)
         if has_weights:
             variant = self._variant(names, here)
             weights, others = self._weights(here, folder, library, variant, fetch)
@@ -241,6 +241,15 @@ class _Request:
         raise AbsentError(
             f"{where} has no weights in safetensors files; it has {', '.join(sorted(here)) or 'nothing'}."
         )
+
+    def _vocabulary(self, here: set[str], folder: str) -> tuple[str, ...]:
+        """Names of the files of a CLIP tokenizer."""
+        if "tokenizer.json" not in here and not {"vocab.json", "merges.txt"} <= here:
+            raise AbsentError(
+                f"{self._where(folder)} has no vocabulary: expected vocab.json and merges.txt, or tokenizer.json; "
+                f"it has {', '.join(sorted(here))}."
+            )
+        return tuple(name for name in TOKENIZER_FILES if name in here)
 
     def _where(self, folder: str) -> str:
         return f"{self.checkpoint.source}/{folder}" if folder else self.checkpoint.source

@@ -112,6 +112,9 @@ def test_the_tokenizer_of_a_folder(tmp_path):
     ids = tokenizer("A cat", padding="max_length", max_length=6, truncation=True).input_ids
     assert [tokens[i] for i in ids] == ["<|startoftext|>", "a</w>", "cat</w>"] + ["<|endoftext|>"] * 3
 
+    (folder / "vocab.json").write_text("{}{")
+    with pytest.raises(CheckpointError, match="tokenizer cannot be read"):
+        load_tokenizer(files)
     (folder / "merges.txt").unlink()
     with pytest.raises(CheckpointError, match=r"expected vocab.json and merges.txt, or tokenizer.json"):
-        load_tokenizer(open_checkpoint(tmp_path).component("tokenizer"))
+        open_checkpoint(tmp_path).component("tokenizer")
