@@ -14,13 +14,22 @@ def adams_weights(clock: Array, i: Array, order: int) -> Array:
     """
     start, width = clock[i], clock[i + 1] - clock[i]
     points = start + width * (0.5 + np.array([[-0.5], [0.5]]) / np.sqrt(3))
-    weights = np.empty((order, len(i)))
-    for j in range(order):
-        others = [clock[i - k] for k in range(order) if k != j]
-        basis = (
-            np.prod([(points - other) / (clock[i - j] - other) for other in others], axis=0)
-            if others
-            else 1 + 0 * points
-        )
-        weights[j] = width * basis.mean(0)
-    return weights
+    return np.stack([width * _lagrange(points, clock, i, order, j).mean(0) for j in range(order)])
+
+
+def log_adams_weights(clock: Array, i: Array, order: int) -> Array:
+    """(order, n): the same with polynomials in log(clock) instead. Gauss-Legendre over the logarithm, to round-off."""
+    if order == 1:
+        return (clock[i + 1] - clock[i])[None]
+    u = np.log(clock)
+    nodes, gauss = np.polynomial.legendre.leggauss(24)
+    start, width = u[i], u[i + 1] - u[i]
+    points = start + width * (nodes[:, None] + 1) / 2
+    measure = gauss[:, None] / 2 * width * np.exp(points)
+    return np.stack([(measure * _lagrange(points, u, i, order, j)).sum(0) for j in range(order)])
+
+
+def _lagrange(points: Array, clock: Array, i: Array, order: int, j: int) -> Array:
+    """The j-th Lagrange polynomial through the `order` points up to clock_i, at `points` (k, n)."""
+    others = [clock[i - k] for k in range(order) if k != j]
+    return np.prod([(points - other) / (clock[i - j] - other) for other in others] or [1 + 0 * points], axis=0)

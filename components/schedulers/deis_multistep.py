@@ -1,0 +1,50 @@
+"""DEIS: exponential integrator with polynomial extrapolation of eps (Zhang & Chen 2022, arXiv 2204.13902), rho-log form."""
+
+from __future__ import annotations
+
+from components.schedulers.adams import log_adams_weights
+from components.schedulers.dpm_solver_multistep import DPMSolverMultistepScheduler
+from components.schedulers.exponential import LOWER_ORDER_FINAL
+from components.schedulers.noise import Array
+from components.schedulers.options import BETAS, EPS_X0_V, SIGMAS, SPACING, THRESHOLD, Option
+from components.schedulers.schedule import Grid
+from components.schedulers.tableau import Rows, State
+
+
+class DEISMultistepScheduler(DPMSolverMultistepScheduler):
+    """x'/alpha' = x/alpha + sum of c_j eps_j, c_j the integral over rho = sigma/alpha of a polynomial in log rho.
+
+    History: earlier eps, newest first.
+    """
+
+    aliases = ("deis",)
+    OPTIONS = (
+        *BETAS,
+        Option("solver_order", 2, int, "How many outputs a step looks at.", minimum=1, maximum=3),
+        *EPS_X0_V,
+        *THRESHOLD,
+        Option("algorithm_type", "deis", str, "There is one.", choices=("deis", "dpmsolver", "dpmsolver++")),
+        Option("solver_type", "logrho", str, "The polynomials' variable.", choices=("logrho",)),
+        LOWER_ORDER_FINAL,
+        *SIGMAS,
+        *SPACING,
+    )
+    lambda_min_clipped = -float("inf")
+    euler_at_final = False
+
+    def end_ratio(self) -> float:
+        return self.clock.ratio_min
+
+    def _rows_of(self, grid: Grid, i: Array, order: int) -> Rows:
+        at, to = grid.columns(i), grid.columns(i + 1)
+        rho = grid.levels.sigma / grid.levels.alpha
+        weights = to.alpha * log_adams_weights(rho, i, order)[:, :, None]
+
+        def update(s: State) -> tuple[Array, ...]:
+            eps = (s.x - at.alpha * s.x0) / at.sigma if self.clip else s.eps
+            past = (eps, *s.h)
+            return to.alpha / at.alpha * s.x + sum(w * e for w, e in zip(weights, past, strict=False)), *past[
+                : len(s.h)
+            ]
+
+        return Rows(i, grid[i], grid[i + 1], update, i)

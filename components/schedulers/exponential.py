@@ -1,0 +1,101 @@
+"""Exponential integrators in lambda, shared by the DPM-Solver family: one step from a level to another, of x0 or eps.
+
+x' = keep x + w0 D0 + w1 D1 + w2 D2 + std noise, where D0 is x0 (or eps) at the start and D1, D2 are its first and
+second differences over lambda in units of the step. arXiv 2206.00927 (eps), arXiv 2211.01095 (x0, and the SDE's).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from components.schedulers.noise import Array
+from components.schedulers.options import Option
+from components.schedulers.schedule import Grid
+from components.schedulers.tableau import Level, State
+
+ALGORITHM = Option(
+    "algorithm_type",
+    "dpmsolver++",
+    str,
+    "Integrate x0 (++) or eps; the ODE or the SDE.",
+    choices=("dpmsolver", "dpmsolver++", "sde-dpmsolver", "sde-dpmsolver++"),
+)
+SOLVER_TYPE = Option("solver_type", "midpoint", str, "How second order uses the slope.", choices=("midpoint", "heun"))
+LOWER_ORDER_FINAL = Option("lower_order_final", True, bool, "Lower the order over the last of fewer than 15 steps.")
+EULER_AT_FINAL = Option("euler_at_final", False, bool, "Make the last step first order.")
+LAMBDA_MIN = Option(
+    "lambda_min_clipped", -float("inf"), float, "Leave out timesteps of lambda below this (cosine betas)."
+)
+
+
+@dataclass(frozen=True, eq=False)
+class Integrator:
+    """Which of the four integrands and noises: `x0` or eps, `sde` or ODE."""
+
+    x0: bool
+    sde: bool
+
+    @classmethod
+    def named(cls, algorithm_type: str) -> Integrator:
+        return cls(x0=algorithm_type.endswith("++"), sde=algorithm_type.startswith("sde"))
+
+    def integrand(self, s: State, at: Level, clipped: bool) -> Array:
+        """What a row adds to the history: x0, or eps (of the clipped x0 where something clips)."""
+        if self.x0:
+            return s.x0
+        return (s.x - at.alpha * s.x0) / at.sigma if clipped else s.eps
+
+    def keep(self, at: Level, to: Level) -> Array:
+        if not self.x0:
+            return to.alpha / at.alpha
+        return to.sigma / at.sigma * (np.exp(at.lam - to.lam) if self.sde else 1)
+
+    def weights(self, at: Level, to: Level) -> tuple[Array, Array, Array]:
+        """(w0, w1, w2); w0 stays finite where sigma' is 0 and the step in lambda infinite, the others do not."""
+        times = 2 if self.sde else 1
+        with np.errstate(invalid="ignore", divide="ignore"):
+            h = to.lam - at.lam
+            z, scale = (-times * h, -to.alpha) if self.x0 else (h, -times * to.sigma)
+            # sigma' e^h is alpha' sigma / alpha
+            w0 = scale * np.expm1(z) if self.x0 else -times * (to.alpha * at.sigma / at.alpha - to.sigma)
+            return w0, scale * (np.expm1(z) / z - 1), scale * ((np.expm1(z) - z) / z**2 - 0.5)
+
+    def std(self, at: Level, to: Level) -> Array:
+        """Standard deviation of the noise that a step of the SDE adds."""
+        if not self.sde:
+            return 0 * to.sigma
+        if self.x0:
+            return to.sigma * np.sqrt(-np.expm1(2 * (at.lam - to.lam)))
+        return np.sqrt((to.alpha * at.sigma / at.alpha) ** 2 - to.sigma**2)
+
+    def declared_variance(self, at: Level, to: Level) -> tuple[Array, Array] | None:
+        """The eps form takes the SDE's full drift from a frozen eps: what holds of a first-order step instead."""
+        if self.x0 or not self.sde:
+            return None
+        return (2 * to.sigma / at.sigma - to.alpha / at.alpha) ** 2, self.std(at, to) ** 2
+
+
+def multistep_orders(grid: Grid, order: int, *, lower_final: bool, euler_final: bool = False) -> Array:
+    """Order of each row (N,): what history allows, lowered towards the end where asked or where lambda ends."""
+    orders = np.minimum(np.arange(len(grid)) + 1, order)
+    if lower_final:
+        orders = np.minimum(orders, np.arange(len(grid), 0, -1))
+    if euler_final:
+        orders[-1] = 1
+    sigma = grid.levels.sigma
+    orders[(sigma[1:] == 0) | (sigma[1:] == sigma[:-1])] = 1  # no finite step in lambda to look back over
+    return orders
+
+
+def differences(lam: Array, i: Array, m: tuple[Array, ...], order: int) -> tuple[Array, ...]:
+    """(D1[, D2]): differences of the history m (newest first) at lambda_i, lambda_i-1 (, lambda_i-2)."""
+    h = lam[i + 1] - lam[i]
+    r0 = (lam[i] - lam[i - 1]) / h
+    slope = (m[0] - m[1]) / r0
+    if order == 2:
+        return (slope,)
+    r1 = (lam[i - 1] - lam[i - 2]) / h
+    change = (slope - (m[1] - m[2]) / r1) / (r0 + r1)
+    return slope + r0 * change, change

@@ -1,0 +1,17 @@
+"""Ancestral sampling with DPM-Solver-2 steps, as in k-diffusion (sample_dpm_2_ancestral)."""
+
+from __future__ import annotations
+
+from components.schedulers.euler_ancestral_discrete import ancestral
+from components.schedulers.kdpm2_discrete import KDPM2DiscreteScheduler
+from components.schedulers.noise import Array
+from components.schedulers.schedule import Grid
+
+
+class KDPM2AncestralDiscreteScheduler(KDPM2DiscreteScheduler):
+    """The midpoint method down to sigma_down, then fresh noise of sigma_up."""
+
+    aliases = ("dpm2_a", "kdpm2_a", "dpm2_ancestral")
+
+    def targets(self, grid: Grid) -> tuple[Array, Array]:
+        return ancestral(grid.levels.sigma[:-1], grid.levels.sigma[1:])
