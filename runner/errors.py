@@ -55,6 +55,11 @@ class RecipeError(ValueError):
         return "\n".join(told)
 
 
+def typed(word: str) -> str:
+    """The place of a problem in what was typed."""
+    return f"command line: {word if len(word) <= 200 else word[:200] + ' ...'}"
+
+
 def nearest(name: str, names: Iterable[str]) -> str | None:
     """The name that `name` was probably meant to be, compared without case; None when nothing is close."""
     by_lower = {known.lower(): known for known in names}

@@ -7,12 +7,13 @@ Every field is marked with whether it decides the picture (`decides_picture`) or
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, FiniteFloat
 from pydantic.fields import FieldInfo
 
-COMPONENTS = ("unet", "vae", "text_encoder", "text_encoder_2", "tokenizer", "tokenizer_2", "scheduler")
+Component = Literal["unet", "vae", "text_encoder", "text_encoder_2", "tokenizer", "tokenizer_2", "scheduler"]
+COMPONENTS: tuple[str, ...] = get_args(Component)
 SEED_END = 2**63
 
 
@@ -66,7 +67,7 @@ class Checkpoint(Part):
     allow_pickle: bool = key(
         "accept .bin and .ckpt weights, which can run code when they are opened", picture=False, default=False
     )
-    components: dict[Literal[*COMPONENTS], ComponentChoice] = key(
+    components: dict[Component, ComponentChoice] = key(
         "components taken from elsewhere, by name", default_factory=dict
     )
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from runner.cli.named import find
 from runner.cli.recipe import read_words, usage_error
-from runner.errors import Problem, RecipeError
+from runner.errors import Problem, RecipeError, typed
 from runner.registry import Library
 
 HELP = """\
@@ -40,7 +40,7 @@ def main(argv: Sequence[str]) -> int:
 
 
 def _target_problem(target: Path, *, force: bool) -> Problem | None:
-    where = f"command line: {target}"
+    where = typed(str(target))
     if target.suffix != ".yaml":
         return Problem(where, "a recipe file's name ends in .yaml", hint=f"such as {target.with_suffix('.yaml')}")
     if target.exists() and not force:

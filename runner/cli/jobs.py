@@ -38,7 +38,8 @@ def run_jobs(composition: Composition) -> int:
             print(f"failed: {told(error)}", file=sys.stderr)
     if failures:
         print(_table(failures, len(composition.jobs)), file=sys.stderr)
-    print(root)
+    if root.is_dir():
+        print(root)
     if not failures:
         return 0
     bad_input = len(failures) == len(composition.jobs) and all(isinstance(e, RecipeError) for e in failures.values())

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from runner.cli.recipe import read_words
 from runner.compose.documents import document, shown_path
-from runner.errors import Problem, RecipeError, nearest
+from runner.errors import Problem, RecipeError, nearest, typed
 from runner.registry import GROUPS, Library
 
 HELP = """\
@@ -23,7 +23,7 @@ def main(argv: Sequence[str]) -> int:
     _, names = read_words(argv, verb="ls")
     groups = [name.removesuffix("s") if name not in GROUPS else name for name in names]
     problems = [
-        Problem(f"command line: {name}", f"there is no group '{name}'", GROUPS, nearest(name, GROUPS))
+        Problem(typed(name), f"there is no group '{name}'", GROUPS, nearest(name, GROUPS))
         for name, group in zip(names, groups, strict=True)
         if group not in GROUPS
     ]

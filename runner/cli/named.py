@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from runner.cli.words import is_recipe_file
 from runner.compose.parts import unknown_choice
-from runner.errors import Problem, RecipeError, nearest
+from runner.errors import Problem, RecipeError, nearest, typed
 from runner.registry import GROUPS, Library
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ def composed(name: str, words: Sequence[str] = (), library: Library | None = Non
 
 def find(name: str, library: Library) -> tuple[str, str, Path]:
     """(group, choice, file) of a library name. Raises RecipeError when there is none."""
-    where = f"command line: {name}"
+    where = typed(name)
     group, _, option = name.rpartition("/")
     group = group or "recipe"
     if group not in GROUPS:

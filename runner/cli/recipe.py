@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from types import ModuleType
 
 from runner.cli.guard import guarded
-from runner.errors import Problem, RecipeError, nearest
+from runner.errors import Problem, RecipeError, nearest, typed
 
 VERBS = ("ls", "cat", "cp", "check", "replay")
 
@@ -24,7 +24,7 @@ def _recipe(argv: list[str]) -> int:
         return 0 if argv else 2
     verb, *words = argv
     if verb not in VERBS:
-        raise RecipeError([Problem(f"command line: {verb}", f"there is no verb '{verb}'", VERBS, nearest(verb, VERBS))])
+        raise RecipeError([Problem(typed(verb), f"there is no verb '{verb}'", VERBS, nearest(verb, VERBS))])
     module = _module(verb)
     if "-h" in words or "--help" in words:
         print(module.HELP, end="")
@@ -54,7 +54,7 @@ def read_words(argv: Sequence[str], flags: Sequence[str] = (), *, verb: str) -> 
     given = {word for word in argv if word.startswith("--")}
     known = (*flags, "--help")
     problems = [
-        Problem(f"command line: {word}", f"recipe {verb} has no option '{word}'", known, nearest(word, known))
+        Problem(typed(word), f"recipe {verb} has no option '{word}'", known, nearest(word, known))
         for word in argv
         if word.startswith("-") and word not in flags
     ]

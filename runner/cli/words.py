@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from runner.errors import Problem, nearest
+from runner.errors import Problem, nearest, typed
 
 FLAGS = ("--help", "--multirun", "--cfg", "--version")
 _SHORT = {"-h": "--help", "-m": "--multirun", "-c": "--cfg"}
@@ -55,7 +55,7 @@ def read_run_words(argv: Sequence[str]) -> RunWords:
             value = value or (rest.pop(0) if rest and "=" not in rest[0] and not rest[0].startswith("-") else "")
             if value != "job":
                 words.problems.append(
-                    Problem(f"command line: {word} {value}".strip(), "only one thing can be shown", ("job",))
+                    Problem(typed(f"{word} {value}".strip()), "only one thing can be shown", ("job",))
                 )
         else:
             words.problems.append(_refused(word, name))
@@ -71,7 +71,7 @@ def is_recipe_file(word: str) -> bool:
 
 def _refused(word: str, name: str) -> Problem:
     name = _CLOSED_SHORT.get(name, name)
-    where = f"command line: {word}"
+    where = typed(word)
     if name in _CLOSED:
         return Problem(where, f"this option is refused: {_CLOSED[name]}")
     hint = "a negative value is set with its key, as in key=-1" if name[1:2].isdigit() else None

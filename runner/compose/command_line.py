@@ -17,7 +17,7 @@ from typing import Any, get_args
 
 from runner.compose.documents import reference_problem
 from runner.compose.parts import unknown_choice
-from runner.errors import Problem, nearest
+from runner.errors import Problem, nearest, typed
 from runner.registry import GROUPS, Library, scheduler_options
 from runner.schema import key_paths
 
@@ -31,7 +31,7 @@ _CHOICE = re.compile(r"^\w[\w.\-]*$")
 class CommandLine:
     """What was asked for. One value: set; several (only with -m): an axis of a sweep.
 
-    choices: group → options; values: key path → values; said: group or key path → the word as typed.
+    choices: group → options; values: key path → values; said: both → what was typed, as a place.
     """
 
     choices: dict[str, list[str]] = field(default_factory=dict)
@@ -57,14 +57,14 @@ def understand(words: Sequence[str], library: Library, *, multirun: bool = False
         if match is None:
             line.problems.append(_not_a_pair(word, words[:index], library))
             continue
-        where = f"command line: {word if len(word) <= 200 else word[:200] + ' ...'}"
+        where = typed(word)
         key, value = match["key"].strip(), match["value"]
         if problem := _refused_key(where, match["sign"], key, value, library):
             line.problems.append(problem)
             line.doubtful.add(key.split(".")[0])
             continue
         line.said.pop(key, None)
-        line.said[key] = word
+        line.said[key] = where
         if key in GROUPS:
             _choose(line, key, value, where, library, multirun)
         else:
@@ -73,7 +73,7 @@ def understand(words: Sequence[str], library: Library, *, multirun: bool = False
 
 
 def _not_a_pair(word: str, before: Sequence[str], library: Library) -> Problem:
-    where = f"command line: {word}"
+    where = typed(word)
     if word in library.choices("recipe"):
         return Problem(where, "this is not key=value", hint=f"to run this recipe: run recipe={word}")
     texts = [i for i, earlier in enumerate(before) if earlier.split("=")[0] in PROSE]

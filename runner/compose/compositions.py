@@ -6,7 +6,8 @@ another module's; every problem of all of them is told at once.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -14,7 +15,7 @@ from typing import Any
 
 from runner.compose import sweep
 from runner.compose.command_line import MAX_JOBS, CommandLine, understand
-from runner.compose.documents import dotted, reference_problem, shown_path
+from runner.compose.documents import document, shown_path
 from runner.compose.parts import Parts, unknown_choice
 from runner.compose.values import Origin, check, reference_problems
 from runner.errors import Problem, RecipeError, nearest
@@ -55,13 +56,13 @@ def load_file(path: Path, argv: Sequence[str] = (), *, multirun: bool = False, c
 
     In a complete one a group chosen in `argv` replaces the whole node. Raises RecipeError.
     """
-    library = replace(Library.at(cwd), file=path.resolve())
-    from runner.compose.documents import document
-
-    found = document(path.resolve(), "file", cwd)
-    if found.composes:
-        return _Composing(library, argv, multirun, name=path.stem).composition()
-    return _Composing(library, argv, multirun, name=path.stem, complete=True).composition()
+    path = path.resolve()
+    found = document(path, "file", cwd)
+    if found.problems and not found.lines:  # unreadable
+        near = nearest(path.name, (other.name for other in path.parent.glob("*.yaml")))
+        raise RecipeError([replace(problem, nearest=near) for problem in found.problems])
+    library = replace(Library.at(cwd), file=path)
+    return _Composing(library, argv, multirun, name=path.stem, complete=not found.composes).composition()
 
 
 class _Composing:
@@ -75,8 +76,7 @@ class _Composing:
         self.parts = Parts(library)
         self.problems: dict[Problem, None] = dict.fromkeys([*_closed_doors(library), *self.line.problems])
         if name is not None and "recipe" in self.line.choices:
-            said = f"command line: {self.line.said['recipe']}"
-            self.problems[Problem(said, "a recipe given as a file is the recipe")] = None
+            self.problems[Problem(self.line.said["recipe"], "a recipe given as a file is the recipe")] = None
             del self.line.choices["recipe"]
         self.bases: dict[tuple[tuple[str, str], ...], tuple[dict[str, Any], Origin]] = {}
 
@@ -98,7 +98,7 @@ class _Composing:
             if job:
                 jobs.append(Job(job, overrides, sweep.job_folder(number, sweep.count(axes), overrides)))
         if self.problems or base is None:
-            raise RecipeError(self.problems)
+            raise RecipeError(in_order(self.problems))
         if not axes:
             return Composition(base.name, [Job(base)], base)
         names = list(dict.fromkeys(job.recipe.name for job in jobs))
@@ -136,14 +136,12 @@ class _Composing:
         name = self.name or in_force["recipe"]
         path = self.library.choices("recipe").get(in_force["recipe"])
         origin = Origin(shown_path(path) if path else f"recipe {name}")
-        for prefix, document, left_out in composed.order:
-            origin.merge(document, prefix, left_out)
+        for prefix, merged, left_out in composed.order:
+            origin.merge(merged, prefix, left_out)
         data.setdefault("name", name)
         return {str(key): value for key, value in data.items()}, origin
 
     def _complete_file(self, chosen: Mapping[str, str]) -> tuple[dict[str, Any], Origin]:
-        from runner.compose.documents import document
-
         assert self.library.file is not None
         found = document(self.library.file, "file")
         self.problems.update(dict.fromkeys(found.problems))
@@ -162,15 +160,15 @@ class _Composing:
 
         from runner.compose.hydra_source import compose_group
 
-        self.parts._visit(group, option, ())
+        self.parts.visit(group, option)
         self.problems.update(self.parts.problems)
         composed = compose_group(self.library, group, option)
         node = OmegaConf.to_container(composed.data, resolve=False)
         assert isinstance(node, dict)
         data[group] = node.get(group) or {}
         origin.clear((group,))
-        for prefix, document, _ in composed.order:
-            origin.merge(document, prefix or (group,), frozenset())
+        for prefix, merged, _ in composed.order:
+            origin.merge(merged, prefix or (group,), frozenset())
 
     def _axes(self, data: dict[str, Any], origin: Origin) -> dict[str, list[Any]]:
         """The recipe's sweep node, where the command line does not say otherwise, and the command line's own axes."""
@@ -201,20 +199,26 @@ class _Composing:
             if key in GROUPS:
                 continue
             keys = tuple(key.split("."))
-            said = (
-                f"command line: {self.line.said[key]}"
-                if key in self.line.said
-                else f"{origin.where(('sweep', key))}={value}"
-            )
+            said = self.line.said.get(key) or f"{origin.where(('sweep', key))}={value}"
             _put(data, keys, value)
             origin.override(keys, said)
         problems = reference_problems(data, origin)
         if not problems:
             data = _resolved(data)
-        doubtful = frozenset(self.line.doubtful)
-        recipe, more = check(data, origin, doubtful)
+        recipe, more = check(data, origin, frozenset(self.line.doubtful | self.parts.doubtful))
         self.problems.update(dict.fromkeys([*problems, *more]))
         return recipe
+
+
+def in_order(problems: Iterable[Problem]) -> list[Problem]:
+    """Problems file by file, in the order of the lines; files and the command line as they first come up."""
+    places: dict[str, int] = {}
+    keyed = []
+    for problem in problems:
+        file, _, rest = problem.where.partition(":")
+        line = re.match(r"\d+", rest)
+        keyed.append((places.setdefault(file, len(places)), int(line[0]) if line else 0, problem))
+    return [problem for _, _, problem in sorted(keyed, key=lambda one: one[:2])]
 
 
 def _closed_doors(library: Library) -> list[Problem]:
@@ -259,6 +263,3 @@ def _resolved(data: dict[str, Any]) -> dict[str, Any]:
     resolved = OmegaConf.to_container(OmegaConf.create(data), resolve=True)
     assert isinstance(resolved, dict)
     return {str(key): value for key, value in resolved.items()}
-
-
-__all__ = ["Composition", "Job", "compose", "dotted", "load_file", "reference_problem"]

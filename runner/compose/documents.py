@@ -19,7 +19,7 @@ from runner.errors import Problem, nearest
 from runner.registry import GROUPS
 
 REFERENCE = re.compile(r"(?<!\\)\$\{([A-Za-z_]\w*(?:\.\w+)*)\}", re.ASCII)
-_ENTRY = re.compile(r"^(?P<words>(?:(?:override|optional)\s+)*)(?P<slash>/?)(?P<group>\S+)$")
+_ENTRY = re.compile(r"^(?P<override>override\s+)?(?P<slash>/?)(?P<group>\S+)$")
 _NAME = re.compile(r"^\w[\w.\-]*$")
 
 EXTENDING = "a recipe builds on another with '- NAME', and chooses a part with '- override /GROUP: NAME'"
@@ -185,8 +185,7 @@ class _Vetting:
 
     def _chooses(self, words: str, option: Any, line: int, refuse: Callable[..., None]) -> None:
         match = _ENTRY.match(words)
-        group = match["group"] if match else words
-        override = bool(match) and match["words"].split() == ["override"]
+        group, slash, override = (match["group"], match["slash"], match["override"]) if match else (words, "", "")
         entry = f"- override /{group}: {option}"
         if group not in GROUPS:
             refuse(f"there is no group '{group}'", allowed=GROUPS, nearest=nearest(group, GROUPS))
@@ -198,7 +197,7 @@ class _Vetting:
             refuse(f"a {self.group} file builds on others of its own group only", hint=f"such as '- {option}'")
         elif group == "recipe":
             refuse("a recipe builds on another by its name alone", hint=f"write: - {option}")
-        elif not override or not match["slash"]:
+        elif not override or not slash:
             refuse("this entry does not choose anything", hint=f"write: {entry}")
         elif group in self.chosen:
             refuse(f"'{group}' is chosen twice in these defaults")

@@ -57,7 +57,7 @@ def _config(checkpoint: Any, component: str, name: str) -> dict[str, Any]:
     repo = own.get("repo", checkpoint.get("repo"))
     revision = own.get("revision", None if "repo" in own else checkpoint.get("revision"))
     subfolder = own.get("subfolder", component)
-    if not all(isinstance(part, str) for part in (repo, revision or "", subfolder)):
+    if not isinstance(repo, str) or not isinstance(subfolder, str) or not isinstance(revision, str | None):
         return {}
     folder = _folder(repo, revision)
     try:

@@ -15,12 +15,16 @@ from runner.registry import GROUPS, Library, scheduler_options
 
 
 class Parts:
-    """Follows the defaults of a library's files. `problems` grows while it goes; a cycle raises RecipeError at once."""
+    """Follows the defaults of a library's files, collecting `problems`; a cycle raises RecipeError at once.
+
+    `doubtful`: groups for which a file chose what does not exist, so that what is composed for them was not meant.
+    """
 
     def __init__(self, library: Library) -> None:
         self.library = library
         self.primary = document(library.primary, "config")
         self.problems: dict[Problem, None] = dict.fromkeys(self.primary.problems)
+        self.doubtful: set[str] = set()
 
     def base(self, group: str) -> str:
         """The choice of a group when nobody says anything."""
@@ -29,11 +33,11 @@ class Parts:
     def follow(self, choices: Mapping[str, str]) -> dict[str, str]:
         """Visit everything these choices lead to; the choice in force for each group, whether or not it exists."""
         recipe = choices.get("recipe", self.base("recipe"))
-        self._visit("recipe", recipe, ())
+        self.visit("recipe", recipe)
         in_force = {"recipe": recipe}
         for group in GROUPS[1:]:
             in_force[group] = choices.get(group) or self.choice_of(recipe, group)
-            self._visit(group, in_force[group], ())
+            self.visit(group, in_force[group])
         return in_force
 
     def choice_of(self, recipe: str, group: str) -> str:
@@ -61,7 +65,8 @@ class Parts:
             group for group in GROUPS[1:] if group in found.data and self.choice_of(name, group) != in_force[group]
         )
 
-    def _visit(self, group: str, name: str, trail: tuple[str, ...]) -> None:
+    def visit(self, group: str, name: str, trail: tuple[str, ...] = ()) -> None:
+        """Look at a choice and at everything it builds on."""
         path = self.library.choices(group).get(name)
         if path is None:
             return  # the line that named it has been reported by its owner
@@ -76,9 +81,10 @@ class Parts:
                 raise RecipeError(self.problems)
             if parent not in self.library.choices(group):
                 self.problems[unknown_choice(self.library, group, parent, where)] = None
-            self._visit(group, parent, (*trail, name))
+            self.visit(group, parent, (*trail, name))
         for chosen, (option, line) in found.chosen.items():
             if option not in self.library.choices(chosen):
+                self.doubtful.add(chosen)
                 where = f"{found.where(line)} defaults: override /{chosen}: {option}"
                 self.problems[unknown_choice(self.library, chosen, option, where)] = None
 

@@ -81,8 +81,7 @@ def check(
     except ValidationError as error:
         problems += _told(error, data, origin)
     bad = {keys for keys in origin.places if origin.where(keys) in {problem.where for problem in problems}}
-    if "scheduler" not in doubtful:
-        problems += _scheduler_problems(data, origin, bad)
+    problems += _scheduler_problems(data, origin, bad, sure="scheduler" not in doubtful)
     if "checkpoint" not in doubtful:
         found = checkpoint_problem(data.get("checkpoint"), origin.where(("checkpoint", "repo")))
         problems += ([found] if found else []) + _size_problems(data, origin, bad)
@@ -191,9 +190,13 @@ def _unknown(keys: KeyPath, where: str) -> Problem:
 # ---- values that must fit together -----------------------------------------------------------------------------------
 
 
-def _scheduler_problems(data: Mapping[str, Any], origin: Origin, bad: set[KeyPath]) -> list[Problem]:
-    from components.schedulers import SchedulerConfigError
+def _scheduler_problems(data: Mapping[str, Any], origin: Origin, bad: set[KeyPath], *, sure: bool) -> list[Problem]:
+    """What is wrong with the scheduler's options and the schedule. Not sure which scheduler: what is wrong with any."""
+    from components.schedulers import EulerDiscreteScheduler, SchedulerConfigError
 
+    if not sure:
+        found = _schedule_problems(EulerDiscreteScheduler(), data, origin, bad)
+        return [problem for problem in found if " together " in problem.what]
     node = data.get("scheduler")
     if not isinstance(node, dict) or not isinstance(node.get("name"), str):
         return []
@@ -217,7 +220,7 @@ def _scheduler_problems(data: Mapping[str, Any], origin: Origin, bad: set[KeyPat
 
 def _option_problem(found: Any, scheduler: str, origin: Origin) -> Problem:
     where = origin.where(("scheduler", found.option))
-    what = f"{found.option} {found.what}".replace("is not an option here", f"is not an option of {scheduler}")
+    what = f"this {found.what}".replace("is not an option here", f"is not an option of {scheduler}")
     return Problem(where, what, found.allowed, found.nearest, found.hint)
 
 
@@ -225,7 +228,8 @@ def _schedule_problems(scheduler: Any, data: Mapping[str, Any], origin: Origin, 
     """The scheduler's own findings about the schedule, each under the key that caused it."""
     listed = ("timesteps", "sigmas", "spacing", "final_sigma")
     node = data.get("schedule") or {}
-    places: dict[str, KeyPath] = {name: ("schedule", name) for name in listed} | {"steps": ("steps",)}
+    places: dict[str, KeyPath] = {"steps": ("steps",)}
+    places.update((name, ("schedule", name)) for name in listed)
     given = {name: node.get(name) if name in listed else data.get(name) for name in places}
     usable = {
         name: value
@@ -235,23 +239,33 @@ def _schedule_problems(scheduler: Any, data: Mapping[str, Any], origin: Origin, 
     problems = []
     for found in scheduler.check_schedule(**usable):
         keys = places.get(found.option, ("scheduler", found.option))
-        what = f"{dotted(keys)} {found.what}"
-        for name in (*listed, "steps"):
-            if name != found.option:
-                what = what.replace(f" {name}", f" {dotted(places[name])}")
-        problems.append(Problem(origin.where(keys), what, tuple(found.allowed), found.nearest, found.hint))
+        what, other = _named_in_full(found.what, places)
+        hint = f"{dotted(other)} is set here: {origin.where(other)}" if other and origin.said(other) else found.hint
+        problems.append(Problem(origin.where(keys), what, tuple(found.allowed), found.nearest, hint))
     return problems
+
+
+def _named_in_full(what: str, places: Mapping[str, KeyPath]) -> tuple[str, KeyPath | None]:
+    """A finding with the other key it names, if any, in full; and that key."""
+    words = what.replace("the scheduler's ", "scheduler.").split(" ")
+    if "together" not in words:
+        return f"this {what}", None
+    name = words[-1].removeprefix("scheduler.")
+    other = places.get(name, ("scheduler", name))
+    return f"this {' '.join([*words[:-1], dotted(other)])}", other
 
 
 def _size_problems(data: Mapping[str, Any], origin: Origin, bad: set[KeyPath]) -> list[Problem]:
     factor = vae_factor(data.get("checkpoint"))
+    if factor is None:
+        return []
     problems = []
-    for name in ("height", "width") if factor else ():
+    for name in ("height", "width"):
         value = data.get(name)
         if (name,) not in bad and isinstance(value, int) and value % factor:
             below = value // factor * factor
             near = f"{below} or {below + factor}" if below else f"{factor}"
-            what = f"{name} {value} is not divisible by {factor}, the factor of the checkpoint's autoencoder (VAE)"
+            what = f"{value} is not divisible by {factor}, the factor of the checkpoint's autoencoder (VAE)"
             problems.append(Problem(origin.where((name,)), what, hint=f"near it: {near}"))
     return problems
 

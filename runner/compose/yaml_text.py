@@ -145,6 +145,7 @@ def _plain(node: yaml.Node, path: KeyPath, lines: dict[KeyPath, int]) -> Any:
             lines[(*path, index)] = item.start_mark.line + 1
             items.append(_plain(item, (*path, index), lines))
         return items
+    assert isinstance(node, yaml.ScalarNode)
     if node.tag not in _CONVERT or (node.tag != "tag:yaml.org,2002:str" and node.style):
         raise YamlError(f"YAML tags such as '{node.tag}' are not used in recipes", line)
     try:
@@ -181,4 +182,3 @@ def _text(dumper: yaml.SafeDumper, text: str) -> yaml.Node:
 
 _Dumper.add_representer(str, _text)
 _Dumper.add_representer(list, _flow_list)
-_Dumper.add_representer(tuple, _flow_list)
