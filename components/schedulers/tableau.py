@@ -181,12 +181,14 @@ class Tableau:
         drawing = np.flatnonzero(noise.any(1))
         state = np.zeros((self.registers, 2 + len(drawing)))
         state[0, :2] = self.read[0]
-        rounding = np.zeros_like(state)  # how far rounding alone may have carried it: a long step to little noise, far
+        # How far rounding alone may have carried it: far, where a long step ends at little noise.
+        rounding, size = np.zeros_like(state), np.abs(self.update[..., : self.registers])
+        size[..., 0] += np.abs(self.update[..., self.registers] * self.point_mass[:, :1])
         landed, slack = np.empty((self.rows, 2)), np.empty((self.rows, 2))
         before = np.empty(self.rows)
         for row in range(self.rows):
             before[row] = state[0, 1:] @ state[0, 1:]
-            rounding = np.abs(move[row]) @ (rounding + 8 * np.finfo(np.float64).eps * np.abs(state))
+            rounding = np.abs(move[row]) @ rounding + size[row] @ np.abs(state) * 4 * np.finfo(np.float64).eps
             state = move[row] @ state
             state[:, 0] += shift[row]
             draw = 2 + np.searchsorted(drawing, row)
