@@ -2,6 +2,10 @@
 
 import hashlib
 import json
+import os
+import signal
+import subprocess
+import sys
 from datetime import datetime
 from pathlib import Path
 
@@ -107,6 +111,23 @@ def test_files_of_a_batch_appear_only_when_all_are_written(tmp_path: Path) -> No
     assert [p.name for p in write_together(tmp_path, files())] == ["a", "b", "c"]
     assert seen == [[], [], []]
     assert sorted(p.name for p in tmp_path.iterdir()) == ["a", "b", "c"]
+
+
+def test_a_process_killed_in_the_middle_of_a_write_leaves_no_file_of_that_name(tmp_path: Path) -> None:
+    program = """
+import os, signal, sys
+from pathlib import Path
+from runner.outputs import write_together
+os.fsync = lambda _: os.kill(os.getpid(), signal.SIGKILL)
+write_together(Path(sys.argv[1]), [("a.png", b"x" * 100_000), ("b.png", b"y")])
+"""
+    root = str(Path(__file__).parents[2])
+    done = subprocess.run([sys.executable, "-c", program, str(tmp_path)], env={**os.environ, "PYTHONPATH": root})
+    assert done.returncode == -signal.SIGKILL
+    left = [p.name for p in tmp_path.iterdir()]
+    assert len(left) == 1
+    assert left[0].startswith(".a.png.")
+    assert left[0].endswith(".part")
 
 
 def test_runs_in_the_same_second_have_folders_of_their_own(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ import diffusers
 import numpy as np
 import pytest
 import torch
-from tiny_checkpoint import pixels
+from tiny_checkpoint import altered, pixels
 
 from runner.execute import RunResult
 
@@ -48,7 +48,9 @@ CALLS: dict[str, dict[str, Any]] = {
 
 @cache
 def _reference(folder: Path) -> Any:
-    pipe = diffusers.StableDiffusionPipeline.from_pretrained(folder, dtype=torch.float32)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # what it says of early scheduler files is the point here
+        pipe = diffusers.StableDiffusionPipeline.from_pretrained(folder, dtype=torch.float32)
     pipe.set_progress_bar_config(disable=True)
     return pipe
 
@@ -62,7 +64,8 @@ def expected_pixels(folder: Path, scheduler: str, options: dict[str, Any], **key
     original = pipe.scheduler
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        pipe.scheduler = getattr(diffusers, scheduler).from_config(original.config, **options)
+        if options or scheduler != type(original).__name__:  # nobody remakes the scheduler that is there already
+            pipe.scheduler = getattr(diffusers, scheduler).from_config(original.config, **options)
         try:
             images = pipe(
                 keys.pop("prompt", "a large red star"),
@@ -93,3 +96,23 @@ def test_same_picture(tiny: Path, run: Callable[..., RunResult], scheduler: str,
     assert found.shape == expected.shape
     assert found.std() > 10  # not a flat picture that anything would equal
     assert np.abs(found - expected).max() <= 1
+
+
+@pytest.mark.parametrize("scheduler", ["PNDMScheduler", "DDIMScheduler", "EulerDiscreteScheduler"])
+@pytest.mark.parametrize(
+    "said", [{"steps_offset": 0, "clip_sample": True}, {"steps_offset": None, "clip_sample": None}]
+)
+def test_early_scheduler_files_are_read_as_the_reference_reads_them(
+    tiny: Path, tmp_path: Path, run: Callable[..., RunResult], scheduler: str, said: dict[str, Any]
+) -> None:
+    """The reference pipeline corrects such files at loading; the correction survives a change of scheduler, or not."""
+    old = altered(tiny, tmp_path, "scheduler/scheduler_config.json", **said)
+    expected = expected_pixels(old, scheduler, {})
+    found = pixels(run(checkpoint={"repo": str(old)}, scheduler={"name": scheduler}))
+    assert np.abs(found - expected).max() <= 1
+
+
+def test_embeddings_of_a_long_prompt_are_those_of_what_fits(tiny: Path, run: Callable[..., RunResult]) -> None:
+    prompt = "x" * 75 + "abc def"
+    expected = expected_pixels(tiny, "DDIMScheduler", {}, prompt=prompt)
+    assert np.abs(pixels(run(prompt=prompt)) - expected).max() <= 1

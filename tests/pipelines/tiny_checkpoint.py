@@ -1,6 +1,7 @@
 """A tiny Stable Diffusion checkpoint with random weights, written by the reference library, for the tests here."""
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -72,6 +73,15 @@ def write_tiny_checkpoint(folder: Path, **scheduler: Any) -> Path:
     )
     pipeline.save_pretrained(folder / "checkpoint")
     return folder / "checkpoint"
+
+
+def altered(checkpoint: Path, folder: Path, file: str, **values: Any) -> Path:
+    """A copy of a checkpoint with some values of one JSON file replaced; None removes a key."""
+    copy = folder / "altered"
+    shutil.copytree(checkpoint, copy)
+    content = json.loads((copy / file).read_text()) | values
+    (copy / file).write_text(json.dumps({key: value for key, value in content.items() if value is not None}))
+    return copy
 
 
 def pixels(result: RunResult) -> np.ndarray:
