@@ -24,4 +24,6 @@ def main(argv: Sequence[str]) -> int:
 
     result = replay(Path(words[0]), check="--check" in flags)
     print("\n".join(result.lines))
+    if result.folder is not None:
+        print(result.folder)
     return 0 if result.identical else FAILED
