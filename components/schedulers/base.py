@@ -26,7 +26,7 @@ from components.schedulers.options import (
     check,
 )
 from components.schedulers.schedule import DEFAULT_STEPS, Grid, Schedule
-from components.schedulers.tableau import Clip, Level, Rows, Tableau, trace
+from components.schedulers.tableau import Clip, Level, Rows, Tableau, parameterisation, trace
 
 CONFIG_NAME = "scheduler_config.json"
 
@@ -66,7 +66,7 @@ class Scheduler:
         self._hidden: dict[str, Any] = {}
         self.inherited: dict[str, Any] = {}
         self.dropped: dict[str, Any] = {}
-        self.clock = self.training_clock()
+        self.clock = self.make_clock()
 
     # ---- configuration ---------------------------------------------------------------------------------------------
 
@@ -142,34 +142,41 @@ class Scheduler:
 
     # ---- the levels a run visits -----------------------------------------------------------------------------------
 
-    def training_clock(self) -> TrainingClock:
+    def make_clock(self) -> Any:
+        """What t and sigma mean to each other: here, a training clock of betas."""
         zero_snr = bool(self._values.get("rescale_betas_zero_snr"))
         betas = {option.name: getattr(self, option.name) for option in BETAS}
         clock = TrainingClock.from_betas(**betas, rescale_betas_zero_snr=zero_snr)
         return clock.with_finite_end() if zero_snr and self.finite_clock else clock
 
-    def end_ratio(self) -> float:
+    def end_sigma(self) -> float:
         """Noise-to-signal ratio where the last step ends, by the configuration."""
         if "set_alpha_to_one" in self._values:
-            return 0.0 if self.set_alpha_to_one else self.clock.ratio_min
-        return self.clock.ratio_min if self._values.get("final_sigmas_type") == "sigma_min" else 0.0
+            return 0.0 if self.set_alpha_to_one else self.clock.sigma_min
+        return self.clock.sigma_min if self._values.get("final_sigmas_type") == "sigma_min" else 0.0
 
     def spaced_timesteps(self, kind: str, steps: int) -> Array:
         """Timesteps of a training spacing. Solvers differ in whether they round, and in where the last step ends."""
         return space.training_timesteps(kind, steps, self.clock.length, offset=self.steps_offset)
 
-    def spaced_ratios(self, kind: str, steps: int) -> Array:
-        """Levels of a sigma spacing, between the ends that the timestep spacing would have had."""
-        ends = self.clock.ratio_at(self.spaced_timesteps(self.timestep_spacing, steps))
-        return space.SIGMA_SPACINGS[kind](float(ends[-1]), float(ends[0]), steps)
+    def sigma_range(self, steps: int) -> tuple[float, float]:
+        """(smallest, largest) sigma of a sigma spacing: the ends that the timestep spacing would have had."""
+        ends = self.clock.sigma_at(self.spaced_timesteps(self.timestep_spacing, steps))
+        return float(ends[-1]), float(ends[0])
+
+    def spaced_sigmas(self, kind: str, steps: int) -> Array:
+        """Levels of a sigma spacing (N,), between the ends asked for or those of `sigma_range`."""
+        low, high = self.sigma_range(steps)
+        low, high = self._values.get("sigma_min") or low, self._values.get("sigma_max") or high
+        return space.SIGMA_SPACINGS[kind](low, high, steps)
 
     def spaced_levels(self, kind: str, steps: int) -> tuple[Array, Array]:
-        """(timesteps (N,), ratios (N,)) of a spacing of either kind."""
+        """(timesteps (N,), sigmas (N,)) of a spacing of either kind."""
         if kind in space.TRAINING_SPACINGS:
             t = self.spaced_timesteps(kind, steps)
-            return t, self.clock.ratio_at(t)
-        ratios = self.spaced_ratios(kind, steps)
-        return self.clock.timestep_at(ratios), ratios
+            return t, self.clock.sigma_at(t)
+        sigmas = self.spaced_sigmas(kind, steps)
+        return self.clock.timestep_at(sigmas), sigmas
 
     def configured_spacing(self) -> str:
         flags = (kind for flag, kind in SIGMA_FLAGS.items() if self._values.get(flag))
@@ -179,18 +186,18 @@ class Scheduler:
         """The levels that a schedule comes to on this scheduler's clock."""
         steps = DEFAULT_STEPS if schedule.steps is None else schedule.steps
         listed = schedule.listed(self.clock)
-        t, ratios = listed or self.spaced_levels(schedule.spacing or self.configured_spacing(), steps)
-        if len(ratios) == len(t):  # some spacings say themselves where they end
-            ratios = np.append(ratios, schedule.end(self.clock, self.end_ratio()))
-        return self.levels(t, ratios)
+        t, sigmas = listed or self.spaced_levels(schedule.spacing or self.configured_spacing(), steps)
+        if len(sigmas) == len(t):  # some spacings say themselves where they end
+            sigmas = np.append(sigmas, schedule.end(self.clock, self.end_sigma()))
+        return self.levels(t, sigmas)
 
-    def levels(self, t: Array, ratios: Array) -> Grid:
+    def levels(self, t: Array, sigmas: Array) -> Grid:
         """Levels in the scale this solver keeps x in."""
         t = np.append(t, 0.0)
-        alpha, sigma = variance_preserving(ratios)
+        alpha, sigma = variance_preserving(sigmas)
         if self.variance_preserving:
             return Grid(Level(t, alpha, sigma, np.ones_like(t)))
-        return Grid(Level(t, np.ones_like(t), ratios, alpha))
+        return Grid(Level(t, np.ones_like(t), sigmas, alpha))
 
     def check_schedule(
         self,
@@ -216,6 +223,10 @@ class Scheduler:
     def history(self, run: RunOptions) -> int:
         """Registers beside x that the method's rows keep."""
         return 0
+
+    def parameterisation(self, at: Level) -> tuple[Array, Array, Array, Array]:
+        """(p, q, r, s) with x0 = p x + q output and eps = r x + s output, at each level."""
+        return parameterisation(self.prediction_type, at)
 
     def init_noise_sigma(self, grid: Grid) -> float:
         """What a standard normal draw is multiplied by to start."""
@@ -243,7 +254,7 @@ class Scheduler:
     ) -> Tableau:
         """The table of one run, proved on a point mass.
 
-        `timesteps` or `sigmas` (noise-to-signal ratios, end included) list a schedule; `steps` then resamples it
+        `timesteps` or `sigmas` (noise-to-signal sigmas, end included) list a schedule; `steps` then resamples it
         log-linearly, or is its own length when None. `spacing` overrides the configured one. `final_sigma` ("zero",
         "sigma_min" or a ratio) overrides where the last step ends. Raises SchedulerConfigError for an unfit schedule.
         """
@@ -254,7 +265,7 @@ class Scheduler:
         return trace(
             list(self.rows(grid, run)),
             history=self.history(run),
-            prediction_type=self.prediction_type,
+            parameterisation=self.parameterisation,
             init_noise_sigma=self.init_noise_sigma(grid),
             clip=self.clip,
             unchecked=self.unchecked(),

@@ -1,10 +1,10 @@
-"""DEIS: exponential integrator with polynomial extrapolation of eps (Zhang & Chen 2022, arXiv 2204.13902), rho-log form."""
+"""DEIS: exponential integrator with polynomial extrapolation of eps (Zhang & Chen 2022, arXiv 2204.13902)."""
 
 from __future__ import annotations
 
 from components.schedulers.adams import log_adams_weights
 from components.schedulers.dpm_solver_multistep import DPMSolverMultistepScheduler
-from components.schedulers.exponential import LOWER_ORDER_FINAL
+from components.schedulers.exponential import LOWER_ORDER_FINAL, SOLVER_ORDER
 from components.schedulers.noise import Array
 from components.schedulers.options import BETAS, EPS_X0_V, SIGMAS, SPACING, THRESHOLD, Option
 from components.schedulers.schedule import Grid
@@ -20,7 +20,7 @@ class DEISMultistepScheduler(DPMSolverMultistepScheduler):
     aliases = ("deis",)
     OPTIONS = (
         *BETAS,
-        Option("solver_order", 2, int, "How many outputs a step looks at.", minimum=1, maximum=3),
+        SOLVER_ORDER,
         *EPS_X0_V,
         *THRESHOLD,
         Option("algorithm_type", "deis", str, "There is one.", choices=("deis", "dpmsolver", "dpmsolver++")),
@@ -32,8 +32,8 @@ class DEISMultistepScheduler(DPMSolverMultistepScheduler):
     lambda_min_clipped = -float("inf")
     euler_at_final = False
 
-    def end_ratio(self) -> float:
-        return self.clock.ratio_min
+    def end_sigma(self) -> float:
+        return self.clock.sigma_min
 
     def _rows_of(self, grid: Grid, i: Array, order: int) -> Rows:
         at, to = grid.columns(i), grid.columns(i + 1)

@@ -13,6 +13,7 @@ from components.schedulers.exponential import (
     EULER_AT_FINAL,
     LAMBDA_MIN,
     LOWER_ORDER_FINAL,
+    SOLVER_ORDER,
     SOLVER_TYPE,
     Integrator,
     differences,
@@ -37,7 +38,7 @@ class DPMSolverMultistepScheduler(Scheduler):
     finite_clock = True
     OPTIONS = (
         *BETAS,
-        Option("solver_order", 2, int, "How many outputs a step looks at.", minimum=1, maximum=3),
+        SOLVER_ORDER,
         *EPS_X0_V,
         *THRESHOLD,
         ALGORITHM,
@@ -58,15 +59,15 @@ class DPMSolverMultistepScheduler(Scheduler):
         return Integrator.named(self.algorithm_type)
 
     def spaced_timesteps(self, kind: str, steps: int) -> Array:
-        length = self.clock.length - int(np.searchsorted(-self.clock.log_ratios[::-1], self.lambda_min_clipped))
+        length = self.clock.length - int(np.searchsorted(-self.clock.log_sigmas[::-1], self.lambda_min_clipped))
         return space.training_timesteps(kind, steps, length, offset=self.steps_offset, end_point=True)
 
-    def spaced_ratios(self, kind: str, steps: int) -> Array:
-        return space.SIGMA_SPACINGS[kind](self.clock.ratio_min, self.clock.ratio_max, steps)
+    def sigma_range(self, steps: int) -> tuple[float, float]:
+        return self.clock.sigma_min, self.clock.sigma_max
 
-    def levels(self, t: Array, ratios: Array) -> Grid:
+    def levels(self, t: Array, sigmas: Array) -> Grid:
         """Levels as ever, but the network is told whole timesteps, on which it was trained."""
-        return super().levels(np.round(t), ratios)
+        return super().levels(np.round(t), sigmas)
 
     def history(self, run: RunOptions) -> int:
         return self.solver_order - 1

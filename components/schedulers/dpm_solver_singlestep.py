@@ -1,4 +1,4 @@
-"""DPM-Solver and DPM-Solver++, singlestep (Lu et al. 2022, arXiv 2206.00927 algorithm 1, arXiv 2211.01095 algorithm 1)."""
+"""DPM-Solver and DPM-Solver++, singlestep (Lu et al. 2022, arXiv 2206.00927 and arXiv 2211.01095, algorithms 1)."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class DPMSolverSinglestepScheduler(DPMSolverMultistepScheduler):
         """1, 2, …, 1, 2, …; where the cycles do not come out even, or the run ends at 0, the last ones are shorter."""
         count, order = len(grid), self.solver_order
         orders = np.arange(count) % order + 1
-        if (self.lower_order_final or grid.levels.sigma[-1] == 0) and count % order == 0:
+        if grid.levels.sigma[-1] == 0 or (self.lower_order_final and count % order == 0):
             orders[-1] = 1
         return orders
 

@@ -8,10 +8,20 @@ import numpy as np
 
 from components.schedulers.base import RunOptions, SigmaScheduler
 from components.schedulers.noise import Array
-from components.schedulers.options import BETAS, CHURN, EPS_X0_V, FINAL_SIGMA, RESCALE, SIGMAS, SPACING, Option
+from components.schedulers.options import (
+    BETAS,
+    CHURN,
+    EPS_X0_V,
+    FINAL_SIGMA,
+    RESCALE,
+    SIGMA_RANGE,
+    SIGMAS,
+    SPACING,
+    Option,
+)
 from components.schedulers.schedule import Grid
-from components.schedulers.spacing import SIGMA_SPACINGS, TRAINING_SPACINGS, exponential
-from components.schedulers.tableau import Level, Rows, State, parameterisation
+from components.schedulers.spacing import TRAINING_SPACINGS, exponential
+from components.schedulers.tableau import Level, Rows, State
 
 
 class EulerDiscreteScheduler(SigmaScheduler):
@@ -23,8 +33,7 @@ class EulerDiscreteScheduler(SigmaScheduler):
         *EPS_X0_V,
         Option("interpolation_type", "linear", str, "Of sigma between timesteps.", choices=("linear", "log_linear")),
         *SIGMAS,
-        Option("sigma_min", None, (float, None), "Smallest sigma of a sigma spacing.", minimum=0),
-        Option("sigma_max", None, (float, None), "Largest sigma of a sigma spacing.", minimum=0),
+        *SIGMA_RANGE,
         *SPACING,
         Option(
             "timestep_type",
@@ -38,22 +47,17 @@ class EulerDiscreteScheduler(SigmaScheduler):
         *CHURN,
     )
 
-    def spaced_ratios(self, kind: str, steps: int) -> Array:
-        ends = self.clock.ratio_at(self.spaced_timesteps(self.timestep_spacing, steps))
-        low, high = self.sigma_min or float(ends[-1]), self.sigma_max or float(ends[0])
-        return SIGMA_SPACINGS[kind](low, high, steps)
-
     def spaced_levels(self, kind: str, steps: int) -> tuple[Array, Array]:
         """As ever; "log_linear" instead lays sigma evenly in its logarithm, down to sigma_min, beside the timesteps."""
         if self.interpolation_type == "linear" or kind not in TRAINING_SPACINGS:
             return super().spaced_levels(kind, steps)
-        levels = exponential(self.clock.ratio_min, self.clock.ratio_max, steps + 1)
+        levels = exponential(self.clock.sigma_min, self.clock.sigma_max, steps + 1)
         return self.spaced_timesteps(kind, steps), levels
 
-    def levels(self, t: Array, ratios: Array) -> Grid:
+    def levels(self, t: Array, sigmas: Array) -> Grid:
         """As ever, but a continuous-time v network (Karras preconditioning) is told log(sigma) / 4."""
         continuous = self.timestep_type == "continuous" and self.prediction_type == "v_prediction"
-        return super().levels(np.log(ratios[:-1]) / 4 if continuous else t, ratios)
+        return super().levels(np.log(sigmas[:-1]) / 4 if continuous else t, sigmas)
 
     def rows(self, grid: Grid, run: RunOptions) -> Iterable[Rows]:
         i = np.arange(len(grid))
@@ -63,7 +67,7 @@ class EulerDiscreteScheduler(SigmaScheduler):
         extra = run.s_noise * np.sqrt(raised**2 - at.sigma**2)
         # The network's answer is read as if it had seen the raised x: eps there is r x^ + s output.
         hat = Level(at.timestep, at.alpha, raised, 1 / np.hypot(1, raised))
-        r, s_out = (v[:, None] for v in parameterisation(self.prediction_type, hat)[2:])
+        r, s_out = (v[:, None] for v in self.parameterisation(hat)[2:])
         move, extra_column = (to.sigma - raised)[:, None], extra[:, None]
 
         def update(s: State) -> tuple[Array, ...]:

@@ -22,6 +22,7 @@ ALGORITHM = Option(
     "Integrate x0 (++) or eps; the ODE or the SDE.",
     choices=("dpmsolver", "dpmsolver++", "sde-dpmsolver", "sde-dpmsolver++"),
 )
+SOLVER_ORDER = Option("solver_order", 2, int, "How many outputs a step looks at.", minimum=1, maximum=3)
 SOLVER_TYPE = Option("solver_type", "midpoint", str, "How second order uses the slope.", choices=("midpoint", "heun"))
 LOWER_ORDER_FINAL = Option("lower_order_final", True, bool, "Lower the order over the last of fewer than 15 steps.")
 EULER_AT_FINAL = Option("euler_at_final", False, bool, "Make the last step first order.")

@@ -1,8 +1,8 @@
-"""The training clock: betas -> alpha, sigma, lambda at every training timestep, and t <-> sigma between them.
+"""Clocks: betas -> alpha and sigma at every training timestep, and t <-> sigma between them; flows; continuous time.
 
 Two levels of noise are spoken of. The *variance preserving* pair (alpha, sigma), alpha^2 + sigma^2 = 1, is what the
-network was trained on; the *noise-to-signal ratio* sigma / alpha, called `ratio` here, is what Karras et al. 2022 and
-the k-diffusion samplers call sigma. Nothing here knows about steps, spacings or solvers. Everything is float64.
+network was trained on; a clock's own sigma is the *noise-to-signal ratio* sigma / alpha, as in Karras et al. 2022 and
+the k-diffusion samplers, or the time of a flow. Nothing here knows about steps, spacings or solvers. All is float64.
 """
 
 from __future__ import annotations
@@ -92,36 +92,67 @@ class TrainingClock:
         return TrainingClock(np.maximum(self.alphas_cumprod, SMALLEST_ALPHA_CUMPROD))
 
     @cached_property
-    def ratios(self) -> Array:
+    def sigmas(self) -> Array:
         """sigma / alpha at each timestep (T,), ascending; inf where alpha is zero."""
         with np.errstate(divide="ignore"):
             return np.sqrt((1 - self.alphas_cumprod) / self.alphas_cumprod)
 
     @cached_property
-    def log_ratios(self) -> Array:
-        return np.log(self.ratios)
+    def log_sigmas(self) -> Array:
+        return np.log(self.sigmas)
 
     @property
-    def ratio_min(self) -> float:
-        return float(self.ratios[0])
+    def sigma_min(self) -> float:
+        return float(self.sigmas[0])
 
     @property
-    def ratio_max(self) -> float:
-        return float(self.ratios[-1])
+    def sigma_max(self) -> float:
+        return float(self.sigmas[-1])
 
-    def ratio_at(self, timestep: ArrayLike, *, log: bool = False) -> Array:
+    def sigma_at(self, timestep: ArrayLike, *, log: bool = False) -> Array:
         """sigma / alpha at (fractional) timesteps, interpolated linearly in the ratio, or in its logarithm."""
         t = np.asarray(timestep, np.float64)
         whole = t.astype(np.int64)
         if np.array_equal(whole, t):  # no arithmetic where none is needed: an infinite ratio survives
-            return self.ratios[np.clip(whole, 0, self.length - 1)]
+            return self.sigmas[np.clip(whole, 0, self.length - 1)]
         clock = np.arange(self.length)
-        return np.exp(np.interp(t, clock, self.log_ratios)) if log else np.interp(t, clock, self.ratios)
+        return np.exp(np.interp(t, clock, self.log_sigmas)) if log else np.interp(t, clock, self.sigmas)
 
     def timestep_at(self, ratio: ArrayLike) -> Array:
         """The (fractional) timestep of a noise-to-signal ratio: linear in log ratio, clamped to the clock."""
         with np.errstate(divide="ignore"):
-            return np.interp(np.log(np.asarray(ratio, np.float64)), self.log_ratios, np.arange(self.length))
+            return np.interp(np.log(np.asarray(ratio, np.float64)), self.log_sigmas, np.arange(self.length))
+
+
+@dataclass(frozen=True)
+class FlowClock:
+    """Rectified flow: x = (1 - sigma) x0 + sigma eps, timestep = sigma T (arXiv 2209.03003, arXiv 2403.03206)."""
+
+    length: int
+    sigma_min: float
+    sigma_max: float
+
+    def sigma_at(self, timestep: ArrayLike, *, log: bool = False) -> Array:
+        return np.asarray(timestep, np.float64) / self.length
+
+    def timestep_at(self, sigma: ArrayLike) -> Array:
+        return np.asarray(sigma, np.float64) * self.length
+
+
+@dataclass(frozen=True)
+class LogSigmaClock:
+    """Continuous time, told as factor * log(sigma): Karras et al. 2022 (arXiv 2206.00364), table 1, c_noise."""
+
+    sigma_min: float
+    sigma_max: float
+    length: float = math.inf
+    factor: float = 0.25
+
+    def sigma_at(self, timestep: ArrayLike, *, log: bool = False) -> Array:
+        return np.exp(np.asarray(timestep, np.float64) / self.factor)
+
+    def timestep_at(self, sigma: ArrayLike) -> Array:
+        return self.factor * np.log(np.asarray(sigma, np.float64))
 
 
 def variance_preserving(ratio: ArrayLike) -> tuple[Array, Array]:

@@ -181,6 +181,10 @@ THRESHOLD = (
     Option("dynamic_thresholding_ratio", 0.995, float, "Quantile of |x0| used as threshold.", minimum=0, maximum=1),
     Option("sample_max_value", 1.0, float, "Largest threshold.", minimum=0),
 )
+SIGMA_RANGE = (
+    Option("sigma_min", None, (float, None), "Smallest sigma of a sigma spacing.", minimum=0),
+    Option("sigma_max", None, (float, None), "Largest sigma of a sigma spacing.", minimum=0),
+)
 FINAL_SIGMA = (
     Option(
         "final_sigmas_type",

@@ -104,7 +104,7 @@ class PNDMScheduler(Scheduler):
         half = (at.timestep - to.timestep) / 2
         whole = (np.floor(at.timestep) == at.timestep) & (np.floor(to.timestep) == to.timestep)
         t = to.timestep + np.where(whole, np.floor(half), half)
-        return self.levels(t, self.clock.ratio_at(np.append(t, 0), log=True))[:-1]
+        return self.levels(t, self.clock.sigma_at(np.append(t, 0), log=True))[:-1]
 
     def _transfer(self, x: Array, output: Array, at: Level, to: Level) -> Array:
         """Eq. 11: x carried from one level to another along the predicted direction."""

@@ -40,7 +40,7 @@ class Grid:
 
 @dataclass(frozen=True)
 class Schedule:
-    """`timesteps` list N network evaluations' places; `sigmas` list N + 1 noise-to-signal ratios, end included.
+    """`timesteps` list N network evaluations' places; `sigmas` list N + 1 noise-to-signal sigmas, end included.
 
     `steps` alone spreads them by `spacing` (or as configured); beside a list it resamples the list log-linearly.
     `final_sigma` says where the last step ends: "zero", "sigma_min" or a ratio; None leaves it to the scheduler, or
@@ -57,22 +57,22 @@ class Schedule:
         """Noise-to-signal ratio at which the last step ends."""
         if self.final_sigma is None:
             return default if self.sigmas is None else float(self.sigmas[-1])
-        return clock.ratio_min if self.final_sigma == "sigma_min" else float(str(self.final_sigma).replace("zero", "0"))
+        return clock.sigma_min if self.final_sigma == "sigma_min" else float(str(self.final_sigma).replace("zero", "0"))
 
     def listed(self, clock: TrainingClock) -> tuple[Array, Array] | None:
-        """(timesteps, ratios), (N,) each, of a listed schedule at `steps` steps; None when nothing is listed."""
+        """(timesteps, sigmas), (N,) each, of a listed schedule at `steps` steps; None when nothing is listed."""
         if self.timesteps is not None:
             t = np.asarray(self.timesteps, np.float64)
-            ratios, end = clock.ratio_at(t), clock.ratio_min
+            sigmas, end = clock.sigma_at(t), clock.sigma_min
         elif self.sigmas is not None:
             levels = np.asarray(self.sigmas, np.float64)
-            t, ratios, end = clock.timestep_at(levels[:-1]), levels[:-1], levels[-1] or clock.ratio_min
+            t, sigmas, end = clock.timestep_at(levels[:-1]), levels[:-1], levels[-1] or clock.sigma_min
         else:
             return None
         if self.steps is not None and self.steps != len(t):
-            ratios = space.resample_log_linear([*ratios, end], self.steps)[:-1]
-            t = clock.timestep_at(ratios)
-        return t, ratios
+            sigmas = space.resample_log_linear([*sigmas, end], self.steps)[:-1]
+            t = clock.timestep_at(sigmas)
+        return t, sigmas
 
     def problems(self, clock: TrainingClock, flag: str | None) -> Iterable[OptionProblem]:
         """Everything wrong with it on this clock, each problem naming its key; `flag`: a use_*_sigmas that is set."""

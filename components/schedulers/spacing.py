@@ -1,6 +1,6 @@
 """Which timesteps or noise levels a run visits: pure functions, largest noise first, no scheduler in sight.
 
-Functions of the training clock return timesteps (N,); functions of sigma return noise-to-signal ratios (N,), without
+Functions of the training clock return timesteps (N,); functions of sigma return noise-to-signal sigmas (N,), without
 the end point, which is the caller's convention. Everything is float64.
 """
 

@@ -67,7 +67,7 @@ def parameterisation(prediction_type: str, at: Level) -> tuple[Array, Array, Arr
     """(p, q, r, s) with x0 = p x + q output and eps = r x + s output, at each level.
 
     The network's output is eps, x0 or v = alpha eps - sigma x0 (arXiv 2202.00512, section 4) of the
-    variance-preserving x; `at.scale` brings the solver's own x there.
+    variance-preserving x, to which `at.scale` brings the solver's own; or the velocity eps - x0 of a flow.
     """
     alpha, sigma, zero, one = at.alpha * at.scale, at.sigma * at.scale, 0 * at.alpha, 1 + 0 * at.alpha
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -77,6 +77,8 @@ def parameterisation(prediction_type: str, at: Level) -> tuple[Array, Array, Arr
             return zero, one, at.scale / sigma, -alpha / sigma
         if prediction_type == "v_prediction":
             return at.scale * alpha, -sigma, at.scale * sigma, alpha
+        if prediction_type == "flow_prediction":
+            return one, -sigma, one, alpha
     raise ValueError(f"unknown prediction type {prediction_type!r}")
 
 
@@ -221,7 +223,7 @@ def trace(
     groups: Sequence[Rows],
     *,
     history: int,
-    prediction_type: str,
+    parameterisation: Callable[[Level], tuple[Array, Array, Array, Array]],
     init_noise_sigma: float,
     clip: Clip | None = None,
     unchecked: str = "",
@@ -235,7 +237,8 @@ def trace(
     columns |= {"point_mass": np.empty((count, 2)), "step": np.empty(count, np.int64)}
     for group in groups:
         at, to, noisy = group.at, group.to, np.broadcast_to(group.noise, group.index.shape)
-        p, q, r, s = (coefficient[:, None] for coefficient in parameterisation(prediction_type, at))
+        coefficients = parameterisation(at)
+        p, q, r, s = (coefficient[:, None] for coefficient in coefficients)
         x, output = basis[0], basis[registers]
         state = State(
             x=x,
@@ -257,7 +260,7 @@ def trace(
             "land": np.stack([to.alpha, to.sigma], -1),
             "noise_span": np.where(noisy[:, None], np.stack([at.clock, to.clock], -1), np.nan),
             "step": group.step,
-            "point_mass": _network_on_point_mass(prediction_type, at),
+            "point_mass": _network_on_point_mass(at, *coefficients),
         }
         if group.variance is not None:
             values["declared"] = np.stack(np.broadcast_arrays(*group.variance), -1)
@@ -266,16 +269,12 @@ def trace(
     return Tableau(update=update, init_noise_sigma=init_noise_sigma, clip=clip, unchecked=unchecked, **columns)
 
 
-def _network_on_point_mass(prediction_type: str, at: Level) -> Array:
-    """(n, 2): the exact network for data = {c} answers [0] x + [1] c."""
-    alpha, sigma = at.alpha * at.scale, at.sigma * at.scale
+def _network_on_point_mass(at: Level, p: Array, q: Array, r: Array, s: Array) -> Array:
+    """(n, 2): the exact network for data = {c} answers [0] x + [1] c: then x0 = c, eps = (x - alpha c) / sigma."""
     with np.errstate(divide="ignore", invalid="ignore"):
-        u, v = {
-            "epsilon": (1 / at.sigma, -at.alpha / at.sigma),
-            "sample": (0 * alpha, 1 + 0 * alpha),
-            "v_prediction": (alpha / at.sigma, -1 / sigma),
-        }[prediction_type]
-    return np.stack([u, v], -1)
+        by_eps = np.stack([(1 / at.sigma - r) / s, -at.alpha / at.sigma / s], -1)
+        by_x0 = np.stack([-p / q, 1 / q], -1)
+    return np.where(np.isfinite(by_x0).all(-1, keepdims=True), by_x0, by_eps)
 
 
 def stack(tables: Sequence[Tableau]) -> Tableau:

@@ -8,9 +8,19 @@ import numpy as np
 
 from components.schedulers.base import RunOptions
 from components.schedulers.dpm_solver_multistep import DPMSolverMultistepScheduler
-from components.schedulers.exponential import LOWER_ORDER_FINAL, Integrator
+from components.schedulers.exponential import LOWER_ORDER_FINAL, Integrator, multistep_orders
 from components.schedulers.noise import Array
-from components.schedulers.options import BETAS, EPS_X0_V, FINAL_SIGMA, RESCALE, SIGMAS, SPACING, THRESHOLD, Option
+from components.schedulers.options import (
+    BETAS,
+    EPS_X0_V,
+    FINAL_SIGMA,
+    RESCALE,
+    SIGMA_RANGE,
+    SIGMAS,
+    SPACING,
+    THRESHOLD,
+    Option,
+)
 from components.schedulers.schedule import Grid
 from components.schedulers.tableau import Rows, State
 
@@ -33,8 +43,7 @@ class UniPCMultistepScheduler(DPMSolverMultistepScheduler):
         Option("disable_corrector", [], list, "Steps after which not to correct."),
         *SIGMAS,
         *FINAL_SIGMA,
-        Option("sigma_min", None, (float, None), "Smallest sigma of a sigma spacing.", minimum=0),
-        Option("sigma_max", None, (float, None), "Largest sigma of a sigma spacing.", minimum=0),
+        *SIGMA_RANGE,
         *SPACING,
         *RESCALE,
     )
@@ -48,8 +57,6 @@ class UniPCMultistepScheduler(DPMSolverMultistepScheduler):
         return self.solver_order + 1
 
     def orders(self, grid: Grid) -> Array:
-        from components.schedulers.exponential import multistep_orders
-
         return multistep_orders(grid, self.solver_order, lower_final=self.lower_order_final)
 
     def rows(self, grid: Grid, run: RunOptions) -> Iterable[Rows]:
