@@ -97,8 +97,6 @@ _KINDS = {
     "bool_type": "true or false",
     "string_type": "text",
     "list_type": "a list",
-    "dict_type": "keys and values",
-    "model_type": "keys and values",
     "finite_number": "a finite number",
 }
 _LIMITS = {
@@ -147,6 +145,9 @@ def _problem(found: Any, keys: KeyPath, origin: Origin, *, alternatives: bool) -
         allowed = tuple(part.strip("' ") for part in context["expected"].replace(" or ", ", ").split(", "))
         allowed += ("a number",) if alternatives else ()
         return Problem(where, f"{_said(value)} is not possible here", allowed, nearest(str(value), allowed))
+    if kind in ("model_type", "dict_type"):
+        own = tuple(path for path in key_paths() if path.rpartition(".")[0] == dotted(keys))
+        return Problem(where, f"this has keys of its own and cannot be {_said(value)}", own)
     if kind in _KINDS:
         return Problem(where, f"{_said(value)} is not {_KINDS[kind]}", hint=_quoting(kind, value))
     if kind in _LIMITS:
