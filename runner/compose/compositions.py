@@ -15,7 +15,7 @@ from typing import Any
 
 from runner.compose import sweep
 from runner.compose.command_line import MAX_JOBS, CommandLine, understand
-from runner.compose.documents import document, shown_path
+from runner.compose.documents import document, references, shown_path
 from runner.compose.parts import Parts, unknown_choice
 from runner.compose.values import Origin, check, reference_problems
 from runner.errors import Problem, RecipeError, nearest
@@ -207,7 +207,7 @@ class _Composing:
             _put(data, keys, value)
             origin.override(keys, said)
         problems = reference_problems(data, origin)
-        if not problems:
+        if not problems and any(references(data)):
             data = _resolved(data)
         recipe, more = check(data, origin, frozenset(self.line.doubtful | self.parts.doubtful))
         self.problems.update(dict.fromkeys([*problems, *more]))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 
 import pytest
 
@@ -10,6 +11,19 @@ KEYS = """\
     allowed: recipe, checkpoint, scheduler, schedule, backend, format, name, prompt, negative_prompt, seed,
       num_images, batch_size, steps, height, width, guidance_scale, guidance_rescale, clip_skip, noise, output, sweep"""
 SCHEDULERS = ("ddim", "ddpm", "dpmpp_2m", "euler", "euler_a", "heun", "lms", "pndm")
+
+
+@pytest.fixture
+def says(here) -> Callable[..., bool]:
+    """Whether the message about some words has all of these parts."""
+
+    def check(words: list[str], *parts: str) -> bool:
+        message = here.error(*words)
+        missing = [part for part in parts if part not in message]
+        assert not missing, f"{missing} not in:\n{message}"
+        return True
+
+    return check
 
 
 @pytest.fixture(autouse=True)

@@ -1,4 +1,4 @@
-"""Fixtures: an empty working directory in which recipes can be put, and commands run as a user would."""
+"""Fixture `here`: an empty working directory in which recipes can be put, and commands run as a user would."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ import textwrap
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
-from runner.cli.run import main
-from runner.compose import Composition, compose
-from runner.errors import RecipeError
-from runner.schema import Recipe
+if TYPE_CHECKING:
+    from runner.compose import Composition
+    from runner.schema import Recipe
 
 
 @dataclass
@@ -30,21 +30,36 @@ class Here:
         return file
 
     def compose(self, *words: str, multirun: bool = False) -> Composition:
+        from runner.compose import compose
+
         return compose(words, multirun=multirun)
 
     def recipe(self, *words: str) -> Recipe:
         """The only recipe that these words make."""
-        (job,) = compose(words).jobs
+        (job,) = self.compose(*words).jobs
         return job.recipe
 
     def error(self, *words: str, multirun: bool = False) -> str:
         """What is said about words that cannot work."""
+        from runner.errors import RecipeError
+
         with pytest.raises(RecipeError) as caught:
-            compose(words, multirun=multirun)
+            self.compose(*words, multirun=multirun)
         return str(caught.value)
 
     def run(self, *argv: str) -> tuple[int, str, str]:
         """Exit code, standard output and standard error of the `run` command."""
+        from runner.cli.run import main
+
+        return self._called(main, argv)
+
+    def recipe_command(self, *argv: str) -> tuple[int, str, str]:
+        """The same of the `recipe` command."""
+        from runner.cli.recipe import main
+
+        return self._called(main, argv)
+
+    def _called(self, main: Callable[[tuple[str, ...]], int], argv: tuple[str, ...]) -> tuple[int, str, str]:
         self.capsys.readouterr()
         code = main(argv)
         out, err = self.capsys.readouterr()
@@ -59,16 +74,3 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capture
     monkeypatch.delenv("HYDRA_FULL_ERROR", raising=False)
     monkeypatch.setenv("HF_HOME", str(tmp_path / "no_hub_cache"))
     return Here(folder, capsys)
-
-
-@pytest.fixture
-def says(here: Here) -> Callable[..., bool]:
-    """Whether the message about some words has all of these parts."""
-
-    def check(words: list[str], *parts: str) -> bool:
-        message = here.error(*words)
-        missing = [part for part in parts if part not in message]
-        assert not missing, f"{missing} not in:\n{message}"
-        return True
-
-    return check
