@@ -156,7 +156,7 @@ def test_listed_sigmas() -> None:
 def test_a_row_that_lands_elsewhere_than_the_next_one_reads_leaves_the_solution(
     name: str, config: Config, steps: int
 ) -> None:
-    """For data of one point, c = 0.7, the solution is x = alpha c + sigma eps with one eps; ours is on it throughout."""
+    """Data of one point, c = 0.7, has the solution x = alpha c + sigma eps with one eps; ours never leaves it."""
     cell = Cell(MEMBERS[name], SD | config, steps)
     entry = difference_in(cell)
     assert entry is not None and entry.peer == DIFFERS
