@@ -151,6 +151,9 @@ class TorchBackend:
         return guided
 
 
+BACKEND = TorchBackend
+
+
 def guide(without: Tensor, with_prompt: Tensor, guidance: Guidance) -> Tensor:
     """Outputs without and with the prompt, (B, C, h, w) each, to the guided one; rescaled per image where asked."""
     out = without + guidance.scale * (with_prompt - without)
