@@ -238,7 +238,11 @@ def test_a_wrong_scheduler_does_not_hide_two_schedules(says) -> None:
         ("- a", "mine.yaml:1: the file must hold keys and values"),
         ("seed: 1\nseed: 2", "mine.yaml:2: the key 'seed' is there twice"),
         ("scheduler: euler", "mine.yaml:1 scheduler: 'scheduler' holds keys and values here"),
-        ("scheduler: {name: EulerDiscreteScheduler, eta: 1}\n", "not an option of EulerDiscreteScheduler"),
+        (
+            "scheduler:\n  name: EulerDiscreteScheduler\n",
+            "mine.yaml:2 scheduler.name: a scheduler is chosen as a whole",
+        ),
+        ("scheduler:\n  eta: 1", "mine.yaml:2 scheduler.eta: this is not an option of DPMSolverMultistepScheduler"),
         ("prompt: 5", 'quoted: "5"'),
         ("steps: '5'", "mine.yaml:1 steps: '5' is not a whole number"),
         ("checkpoint: {allow_pickle: yes}", "'yes' is not true or false"),
@@ -254,13 +258,22 @@ def test_a_wrong_scheduler_does_not_hide_two_schedules(says) -> None:
         ("sweep: {seed: []}", "mine.yaml:1 sweep.seed: a sweep needs a list"),
         ("sweep: {scheduler: [euler, eulr]}", "mine.yaml:1 sweep.scheduler[1]: there is no scheduler 'eulr'"),
         ("sweep: {seed: [1, x]}", "'x' is not a whole number"),
-        ("sweep: 3", "sweep"),
+        ("sweep: 3", "mine.yaml:1 sweep: this has keys of its own and cannot be 3"),
+        ("prompt: ???", "mine.yaml:1 prompt: '???' cannot be a whole value"),
+        ("checkpoint: {components: {vae: {repo: ./no}}}", "components.vae.repo: ./no is not an existing folder"),
     ],
 )
 def test_mistakes_in_a_file_are_told_with_their_line(here, text, part) -> None:
     here.put("recipes/recipe/mine.yaml", text)
     message = here.error("recipe=mine")
     assert part in message, message
+
+
+def test_what_is_quoted_from_a_file_cannot_steer_the_terminal(here) -> None:
+    here.put("recipes/recipe/mine.yaml", '"se\\e[31med\\n": 1\n"steps": "\\e[2J"\n')
+    message = here.error("recipe=mine")
+    assert "there is no key 'se\\x1b[31med\\n'" in message
+    assert "\x1b" not in message
 
 
 def test_a_circle_of_recipes_is_told(here) -> None:

@@ -99,6 +99,12 @@ def test_a_file_with_defaults_builds_on_recipes(here) -> None:
     assert recipe.checkpoint.variant == "fp16"
 
 
+def test_values_under_a_group_go_with_the_choice_in_a_file_too(here) -> None:
+    here.put("mine.yaml", "defaults:\n  - override /scheduler: dpmpp_2m\nscheduler: {solver_order: 3}\n")
+    assert load_file(here.folder / "mine.yaml").base.scheduler.options["solver_order"] == 3
+    assert load_file(here.folder / "mine.yaml", ["scheduler=euler"]).base.scheduler.options == {}
+
+
 def test_a_file_of_the_same_name_as_a_recipe_may_build_on_it(here) -> None:
     here.put("sd15.yaml", "defaults: [sd15]\nseed: 3\n")
     assert load_file(here.folder / "sd15.yaml").base.seed == 3
