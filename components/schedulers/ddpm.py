@@ -35,7 +35,7 @@ class DDPMScheduler(Scheduler):
         beta = 1 - step**2
         x0_weight, x_weight = to.alpha * beta / at.sigma**2, step * (to.sigma / at.sigma) ** 2
         large = self.variance_type.startswith("fixed_large")
-        noisy = at.timestep > 0
+        noisy = (at.timestep > 0) | (to.sigma > 0)  # timestep 0 draws nothing, unless it is not where the run ends
         variance = noisy * (beta if large else beta * (to.sigma / at.sigma) ** 2)
         a, b, std = x0_weight[:, None], x_weight[:, None], np.sqrt(variance)[:, None]
         # beta is not the variance that leads to sigma': what holds on a point mass is declared instead.
