@@ -64,12 +64,15 @@ def test_nothing_heavy_is_imported(tmp_path, command, argv, code) -> None:
     ids=["cfg job", "help", "check all"],
 )
 def test_the_answer_comes_quickly(tmp_path, command, argv, limit) -> None:
-    """Limits in seconds for a machine on which `import hydra` takes 0.16 s; a slower or busier one gets as much more."""
+    """In seconds, for a machine on which `import hydra` takes 0.16 s; a slower or busier one gets as much more."""
     program = PROGRAM.format(command=command, argv=argv, heavy=HEAVY)
-    pairs = [
-        (cpu_seconds(program, tmp_path)[1], cpu_seconds("import hydra", tmp_path)[1] / IMPORT_HYDRA) for _ in range(3)
-    ]
-    assert min(seconds / max(slowness, 1) for seconds, slowness in pairs) < limit
+    tries = []
+    for _ in range(3):
+        slowness = max(1.0, cpu_seconds("import hydra", tmp_path)[1] / IMPORT_HYDRA)
+        tries.append(cpu_seconds(program, tmp_path)[1] / slowness)
+        if tries[-1] < limit:
+            break
+    assert min(tries) < limit
 
 
 def test_the_check_itself_would_notice_a_heavy_import(tmp_path) -> None:
