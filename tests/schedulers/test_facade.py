@@ -1,4 +1,4 @@
-"""The old names in the caller's own loop: the same x as the table gives, and as the reference library's scheduler gives.
+"""The old names in the caller's own loop: the x that the table gives, and that the reference library gives.
 
 Expected values: the reference loops of reference_loop.py; float32 arithmetic leaves 1e-5 between two orders of adding.
 """
