@@ -61,7 +61,7 @@ def ours(name: str, steps: int, x: Tensor) -> Side:
 
 
 def peers(name: str, steps: int, x: Tensor) -> Side:
-    """With the noise function of the scheduler's module answering `x`; setting the timesteps resets the step counter."""
+    """With its module's noise function answering `x`; setting the timesteps again resets the step counter."""
     peer: Any = getattr(diffusers, name)(**SD, **CONFIGS.get(name, {}))
     module: Any = sys.modules[type(peer).__module__]
     if hasattr(module, "randn_tensor"):
