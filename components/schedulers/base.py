@@ -176,6 +176,9 @@ class Scheduler(Facade):
         if kind in space.TRAINING_SPACINGS:
             t = self.spaced_timesteps(kind, steps)
             return t, self.clock.sigma_at(t)
+        if kind in space.TIMESTEP_SPACINGS:
+            t = space.TIMESTEP_SPACINGS[kind](self.clock.length, steps)
+            return t, self.clock.sigma_at(t)
         sigmas = self.spaced_sigmas(kind, steps)
         return self.clock.timestep_at(sigmas), sigmas
 
