@@ -77,6 +77,7 @@ class Session:
         for name in plan.pipeline.COMPONENTS:
             files = plan.components[name]
             wanted[name] = (
+                backend.name,
                 name,
                 files.folder,
                 files.weights,

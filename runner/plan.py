@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 DEMO = "demo:"
 DEMO_FOLDER = Path(__file__).parent / "demo"
 IMAGES_PER_BATCH = 4
+BACKEND_LIBRARIES = {"torch": ("torch",), "jax": ("jax", "flax")}
 
 
 @dataclass(frozen=True)
@@ -146,8 +147,11 @@ def checkpoint_source(repo: str) -> str | Path:
 
 
 def _check_backend(name: str) -> None:
-    if importlib.util.find_spec(f"runner.backends.{name}") is None:
-        raise RecipeError([Problem("backend.name", f"the {name} backend is not here yet", ("torch",))])
+    """Raises RecipeError where a backend's libraries are not installed. (find_spec looks, but imports nothing.)"""
+    absent = [library for library in BACKEND_LIBRARIES[name] if importlib.util.find_spec(library) is None]
+    if absent:
+        what = f"the {name} backend needs {' and '.join(absent)}, which is not installed"
+        raise RecipeError([Problem("backend.name", what, hint=f"pip install 'diffusion-recipes[{name}]'")])
 
 
 def _open(recipe: Recipe) -> Checkpoint:

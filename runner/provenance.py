@@ -87,7 +87,7 @@ class FileSums:
     """
 
     def __init__(self, memory: Path | None = None) -> None:
-        self.memory = memory or _cache_folder() / "sha256.json"
+        self.memory = memory or cache_folder() / "sha256.json"
         try:
             self.known: dict[str, list[Any]] = json.loads(self.memory.read_text(encoding="utf-8"))
         except (OSError, ValueError):
@@ -117,7 +117,8 @@ class FileSums:
         return result
 
 
-def _cache_folder() -> Path:
+def cache_folder() -> Path:
+    """Where this program keeps what it can make again."""
     base = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
     if sys.platform == "win32":
         base = os.environ.get("LOCALAPPDATA", base)

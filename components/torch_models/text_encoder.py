@@ -4,18 +4,17 @@ Loading uses neither transformers' search for files nor its network access. Prom
 known here.
 """
 
-from collections.abc import Mapping
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from components.clip_files import TEXT_ENCODERS, load_tokenizer, prefixed_as
 from components.component_files import ComponentFiles
 from components.errors import CheckpointError
 from components.torch_models.loading import load_state
 
-PREFIX = "text_model."
-CLASSES = ("CLIPTextModel", "CLIPTextModelWithProjection")
+__all__ = ["encode_clip", "load_text_encoder", "load_tokenizer"]
 
 
 def load_text_encoder(
@@ -30,9 +29,9 @@ def load_text_encoder(
     """
     import transformers
 
-    if files.class_name not in CLASSES:
+    if files.class_name not in TEXT_ENCODERS:
         raise CheckpointError(
-            f"{files.config_path}: text encoder {files.class_name!r}; expected {' or '.join(CLASSES)}."
+            f"{files.config_path}: text encoder {files.class_name!r}; expected {' or '.join(TEXT_ENCODERS)}."
         )
     try:
         config = transformers.CLIPTextConfig.from_dict(dict(files.config))
@@ -40,26 +39,11 @@ def load_text_encoder(
             model = getattr(transformers, files.class_name)(config)
     except (ValueError, TypeError, KeyError) as error:
         raise CheckpointError(f"{files.config_path}: {error}") from None
-    expected = model.state_dict()
-    load_state(model, files, device=device, dtype=dtype, rename=lambda name: _prefixed_as(name, expected))
+    load_state(model, files, device=device, dtype=dtype, rename=prefixed_as)
     for module in model.modules():
         if isinstance(getattr(module, "position_ids", None), Tensor):  # a constant that no file has to hold
             module.position_ids = torch.arange(config.max_position_embeddings, device=device)[None]
     return model.eval()
-
-
-def load_tokenizer(files: ComponentFiles) -> Any:
-    """A CLIPTokenizer of transformers, from the files in the component's folder.
-
-    Raises:
-        CheckpointError: the files are damaged.
-    """
-    from transformers import CLIPTokenizer
-
-    try:
-        return CLIPTokenizer.from_pretrained(files.folder, local_files_only=True)
-    except Exception as error:  # transformers and tokenizers raise what they like
-        raise CheckpointError(f"The tokenizer in {files.folder} cannot be read: {error}") from error
 
 
 def encode_clip(
@@ -82,11 +66,3 @@ def encode_clip(
     output = text_encoder(input_ids, attention_mask=attention_mask, output_hidden_states=True)
     inner = getattr(text_encoder, "text_model", text_encoder)
     return inner.final_layer_norm(output.hidden_states[-(clip_skip + 1)])
-
-
-def _prefixed_as(name: str, expected: Mapping[str, Tensor]) -> str:
-    """The name with or without the prefix, whichever the model has."""
-    if name in expected:
-        return name
-    other = name.removeprefix(PREFIX) if name.startswith(PREFIX) else PREFIX + name
-    return other if other in expected else name

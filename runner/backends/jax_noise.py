@@ -1,0 +1,89 @@
+"""The noise of each image for the JAX engine: a segment's draws made on the CPU, or keys to draw from on the device.
+
+By default the draws are those of torch_noise, so that a seed means the same picture on both backends; that imports
+torch. Noise on the device needs none: draw n of an image is a function of its seed and n alone (jax.random), float32
+whatever the network's dtype, and the same in any batch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array, lax
+
+from components.jax_models.loading import Device
+from runner.backends.jax_engine import SEGMENT, Segment, per_image
+
+
+class Noise(NamedTuple):
+    """A segment's draws (SEGMENT, B, C, h, w); or the images' keys (B,) and the number of the first row's draw."""
+
+    drawn: Array | None = None
+    keys: Array | None = None
+    first: Array | None = None
+
+
+class HostNoise:
+    """A CPU generator of torch per image: first the initial latents, then one draw for each row that takes noise."""
+
+    def __init__(self, seeds: Sequence[int], shape: Sequence[int], device: Device) -> None:
+        """`shape` is one image's (C, h, w)."""
+        from runner.backends.torch_noise import IndependentNoise
+
+        self._source = IndependentNoise(seeds, shape)
+        self._device = device
+        self._still = jax.device_put(np.zeros((SEGMENT, len(seeds), *shape), np.float32), device)
+
+    def first(self) -> Array:
+        """(B, C, h, w): the draw for the initial latents."""
+        return jax.device_put(self._source.draw().numpy(), self._device)
+
+    def rows(self, segment: Segment) -> Noise:
+        """The draws of a segment, of which there must be no other order than first to last."""
+        if not segment.wanted.any():
+            return Noise(self._still)
+        drawn = np.zeros(self._still.shape, np.float32)
+        for place, wanted in enumerate(segment.wanted):
+            if wanted.any():
+                drawn[place] = self._source.draw(wanted.tolist()).numpy()
+        return Noise(jax.device_put(drawn, self._device))
+
+
+class DeviceNoise:
+    """A key of jax.random per image: draw 0 is for the initial latents, draw n + 1 for row n."""
+
+    def __init__(self, seeds: Sequence[int], shape: Sequence[int], device: Device) -> None:
+        """`shape` is one image's (C, h, w)."""
+        halves = np.array([divmod(seed, 2**32) for seed in seeds], np.uint32)  # all 64 bits of a seed count
+        self._keys = jax.random.wrap_key_data(jax.device_put(halves, device))
+        self._shape = tuple(shape)
+
+    def first(self) -> Array:
+        """(B, C, h, w): the draw for the initial latents."""
+        return _normal(self._keys, 0, self._shape)
+
+    def rows(self, segment: Segment) -> Noise:
+        """What `draw` needs for the rows of a segment."""
+        return Noise(keys=self._keys, first=jnp.int32(segment.first + 1))
+
+
+def draw(noise: Noise, shape: tuple[int, ...], place: Array, wanted: Array) -> Array:
+    """(B, *shape) fresh noise for the row at this place of its segment, zeros for images not `wanted`; to be traced."""
+    if noise.drawn is not None:
+        return noise.drawn[place]
+    assert noise.keys is not None and noise.first is not None
+    number = noise.first + place
+    return lax.cond(
+        wanted.any(),
+        lambda keys: jnp.where(per_image(wanted), _normal(keys, number, shape), 0.0),
+        lambda keys: jnp.zeros((len(keys), *shape), jnp.float32),
+        noise.keys,
+    )
+
+
+def _normal(keys: Array, number: Array | int, shape: tuple[int, ...]) -> Array:
+    return jax.vmap(lambda key: jax.random.normal(jax.random.fold_in(key, number), shape, jnp.float32))(keys)
