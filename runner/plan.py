@@ -147,11 +147,12 @@ def checkpoint_source(repo: str) -> str | Path:
 
 
 def _check_backend(name: str) -> None:
-    """Raises RecipeError where a backend's libraries are not installed. (find_spec looks, but imports nothing.)"""
+    """Raises RecipeError where a backend's libraries are not installed. Looks for them, imports nothing."""
     absent = [library for library in BACKEND_LIBRARIES[name] if importlib.util.find_spec(library) is None]
     if absent:
-        what = f"the {name} backend needs {' and '.join(absent)}, which is not installed"
-        raise RecipeError([Problem("backend.name", what, hint=f"pip install 'diffusion-recipes[{name}]'")])
+        what = f"the {name} backend needs what is not installed: {' and '.join(absent)}"
+        hint = f"pip install {' '.join(absent)}"
+        raise RecipeError([Problem("backend.name", what, hint=hint)])
 
 
 def _open(recipe: Recipe) -> Checkpoint:

@@ -39,7 +39,6 @@ if TYPE_CHECKING:
 
 MODELS = {"UNet2DConditionModel": UNet2DConditionModel, "AutoencoderKL": AutoencoderKL}
 PLATFORMS = ("cpu", "cuda", "rocm", "tpu", "mps")
-SECONDS_A_CALL = 0.3  # how long Ctrl-C and the progress bar wait for the program at most, unless a row takes longer
 
 
 @dataclass(frozen=True)
@@ -146,8 +145,10 @@ BACKEND = JaxBackend
 
 @dataclass
 class Pace:
-    """How many rows to hand to the program at once: as many as fit into SECONDS_A_CALL, found out on the way."""
+    """How many rows to hand to the program at once, found out on the way: as many as fit into `seconds_a_call`, for
+    which Ctrl-C and the progress bar wait."""
 
+    seconds_a_call: float = 0.3
     rows: int = 1
     _calls: int = 0
 
@@ -159,7 +160,7 @@ class Pace:
         self._calls += 1
         if self._calls > 1:
             a_row = (time.perf_counter() - begun) / rows
-            self.rows = max(1, min(SEGMENT, round(SECONDS_A_CALL / a_row)))
+            self.rows = max(1, min(SEGMENT, round(self.seconds_a_call / a_row)))
 
 
 def pick_device(device: str) -> Device:
@@ -170,7 +171,7 @@ def pick_device(device: str) -> Device:
     for name in [name for name in here if name.endswith(":0")]:
         here[name.removesuffix(":0")] = here[name]
     if device not in here:
-        what = f"{device!r} is not a device that JAX has on this machine"
+        what = f"{device!r} is not a device that JAX has here"
         raise RecipeError([Problem("backend.device", what, ("auto", *sorted(here)))])
     return here[device]
 

@@ -151,8 +151,9 @@ class TestPlan:
         assert checkpoint_source("owner/name") == "owner/name"
         assert all(name.startswith("demo:") for name in demo_checkpoints())
 
-    def test_a_backend_that_is_not_here_is_said(self, recipe: Make) -> None:
-        with pytest.raises(RecipeError, match=r"backend\.name: the jax backend is not here yet"):
+    def test_libraries_that_a_backend_lacks_are_said(self, recipe: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("runner.plan.importlib.util.find_spec", lambda name: None)
+        with pytest.raises(RecipeError, match=r"backend\.name: the jax backend .* not installed: jax and flax"):
             make_plan(recipe(backend={"name": "jax"}))
 
     def test_seeds_end_where_torch_ends(self, recipe: Make) -> None:

@@ -1,0 +1,182 @@
+"""The JAX backend and its engine against the torch ones, around a network so small that every scheduler can be tried.
+
+Expected numbers are the torch backend's. Both draw the same noise, so latents differ by rounding alone.
+"""
+
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+pytest.importorskip("jax", reason="the JAX backend needs jax: pip install '.[jax]'")
+pytest.importorskip("flax", reason="the JAX backend needs flax: pip install '.[jax]'")
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from components.jax_models.unet_2d_condition import UNetOutput
+from components.schedulers import Tableau, find_scheduler, scheduler_classes
+from components.schedulers.tableau import stack
+from runner.backends.base import Conditioning, Guidance, NoiseSpec
+from runner.backends.jax import Component, JaxBackend, Pace, pick_device, pick_dtype
+from runner.backends.jax_programs import guidance_embedding
+from runner.backends.torch import TorchBackend
+from runner.backends.torch import guidance_embedding as torch_guidance_embedding
+from runner.errors import RecipeError
+
+SD = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear"}
+SHAPE = (4, 8, 8)
+SEEDS = (5, 2**32 + 5)
+NOISE = NoiseSpec(SEEDS, SHAPE)
+STATES = np.random.default_rng(0).standard_normal((2, 1, 3, 4)).astype(np.float32)
+
+
+class Toy(nnx.Module):
+    """tanh of a weighted image, a clock and a prompt: as crooked as a network, in one line."""
+
+    def __init__(self) -> None:
+        self.weight = nnx.Param(jnp.asarray([0.6], jnp.float32))
+        self.config = None
+
+    def __call__(self, x: Any, timestep: Any, states: Any, condition: Any) -> UNetOutput:
+        prompt = states.mean(1)[:, :, None, None]
+        return UNetOutput(jnp.tanh(self.weight[...] * x + timestep[:, None, None, None] / 900 + prompt))
+
+
+class TorchToy:
+    def __call__(self, x: Any, timestep: Any, states: Any, timestep_cond: Any = None, **_: Any) -> UNetOutput:
+        prompt = states.mean(1)[:, :, None, None]
+        return UNetOutput(torch.tanh(0.6 * x + timestep.reshape(-1, 1, 1, 1) / 900 + prompt))
+
+
+def table(name: str, steps: int, **options: Any) -> Tableau:
+    return find_scheduler(name)(**SD, **options).tableau(steps)
+
+
+@pytest.fixture(scope="module")
+def backend(tmp_path_factory: pytest.TempPathFactory) -> JaxBackend:
+    jax.config.update("jax_compilation_cache_dir", str(tmp_path_factory.mktemp("programs")))
+    return JaxBackend("cpu", "float32", 1)
+
+
+@pytest.fixture
+def compiled() -> Iterator[list[str]]:
+    """The programs compiled since, by JAX's own event log."""
+    names: list[str] = []
+
+    def listen(event: str, seconds: float, **details: Any) -> None:
+        if event == "/jax/core/compile/backend_compile_duration":
+            names.append(str(details.get("fun_name")))
+
+    jax.monitoring.register_event_duration_secs_listener(listen)
+    yield names
+    jax.monitoring.unregister_event_duration_listener(listen)
+
+
+def denoise(backend: Any, toy: Any, table: Tableau, guidance: Guidance, noise: NoiseSpec = NOISE) -> np.ndarray:
+    array: Callable[[np.ndarray], Any] = torch.tensor if isinstance(backend, TorchBackend) else jnp.asarray
+    conditioning = Conditioning(array(STATES[0]), array(STATES[1]) if guidance.doubles else None)
+    rows: list[int] = []
+    latents = backend.denoise(toy, table, noise, conditioning, guidance, lambda row, *_: rows.append(row))
+    assert rows == list(range(table.rows))
+    return backend.to_numpy(latents)
+
+
+def assert_equal(backend: JaxBackend, table: Tableau, guidance: Guidance) -> None:
+    """Latents of both backends, in units of the largest."""
+    expected = denoise(TorchBackend("cpu", "float32", 1), TorchToy(), table, guidance)
+    found = denoise(backend, Component.of(Toy()), table, guidance)
+    assert np.isfinite(expected).all()
+    assert np.abs(found - expected).max() <= 1e-4 * np.abs(expected).max()
+
+
+def test_one_program_serves_every_scheduler_step_count_and_guidance(backend: JaxBackend, compiled: list[str]) -> None:
+    """Each gives torch's latents, those of 40 steps in two segments; the last table takes 999 rows in 32."""
+    for name in scheduler_classes():
+        for steps, guidance in ((7, Guidance(2.0)), (40, Guidance(7.5, rescale=0.7))):
+            assert_equal(backend, table(name, steps), guidance)
+    assert_equal(backend, table("DDPMScheduler", 999), Guidance(1.5))
+    assert compiled.count("jit(denoise_rows)") == 1
+    assert_equal(backend, table("DDIMScheduler", 7), Guidance(1.0))
+    assert compiled.count("jit(denoise_rows)") == 2, "a network called once a row is another program"
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"clip_sample": True, "clip_sample_range": 0.8},
+        {"clip_sample": False, "thresholding": True, "dynamic_thresholding_ratio": 0.9, "sample_max_value": 1.5},
+    ],
+    ids=["range", "quantile"],
+)
+def test_clipping_equals_torch(backend: JaxBackend, options: dict[str, Any]) -> None:
+    assert_equal(backend, table("DDIMScheduler", 6, **options), Guidance(3.0))
+
+
+def test_different_schedulers_share_a_batch(backend: JaxBackend, compiled: list[str]) -> None:
+    tables = stack([table("EulerAncestralDiscreteScheduler", 10), table("UniPCMultistepScheduler", 10)])
+    assert_equal(backend, tables, Guidance(4.0))
+    for image, name in enumerate(("EulerAncestralDiscreteScheduler", "UniPCMultistepScheduler")):
+        alone = denoise(backend, Component.of(Toy()), table(name, 10), Guidance(4.0))
+        together = denoise(backend, Component.of(Toy()), tables, Guidance(4.0))
+        np.testing.assert_allclose(together[image], alone[image], rtol=1e-5, atol=1e-5)
+    assert compiled.count("jit(denoise_rows)") <= 1
+
+
+def test_noise_on_the_device_depends_on_the_seed_alone(backend: JaxBackend) -> None:
+    """Not on the batch; and seeds that differ by 2^32 are two seeds."""
+    toy, sampler = Component.of(Toy()), table("EulerAncestralDiscreteScheduler", 5)
+    both = denoise(backend, toy, sampler, Guidance(2.0), NoiseSpec(SEEDS, SHAPE, on_device=True))
+    for image, seed in enumerate(SEEDS):
+        alone = denoise(backend, toy, sampler, Guidance(2.0), NoiseSpec((seed,), SHAPE, on_device=True))
+        np.testing.assert_allclose(alone[0], both[image], rtol=1e-5, atol=1e-5)
+    assert np.abs(both[0] - both[1]).mean() > 0.1
+
+
+def test_noise_on_the_device_is_standard_normal(backend: JaxBackend) -> None:
+    """Mean 0 and variance 1 within four standard errors, and no draw repeats another."""
+    from runner.backends.jax_engine import segments
+    from runner.backends.jax_noise import DeviceNoise, draw
+
+    source = DeviceNoise((7,), (4, 64, 64), jax.devices()[0])
+    rows = source.rows(next(segments(table("DDPMScheduler", 5), 1)))
+    wanted = jnp.ones(1, bool)
+    draws = np.stack([source.first(), *(draw(rows, (4, 64, 64), jnp.int32(n), wanted) for n in range(2))])
+    count = draws[0].size
+    assert np.abs(draws.mean((1, 2, 3, 4))).max() <= 4 / count**0.5
+    assert np.abs(draws.var((1, 2, 3, 4)) - 1).max() <= 4 * (2 / count) ** 0.5
+    assert np.abs(np.corrcoef(draws.reshape(3, -1)) - np.eye(3)).max() <= 4 / count**0.5
+    assert not draw(rows, (4, 64, 64), jnp.int32(0), ~wanted).any()
+
+
+def test_the_embedded_guidance_scale_equals_torch() -> None:
+    for weight, dim in ((6.5, 8), (1.0, 7)):
+        expected = torch_guidance_embedding(weight, dim).numpy()
+        np.testing.assert_allclose(guidance_embedding(jnp.float32(weight), dim), expected, atol=1e-3)
+
+
+def test_the_pace_follows_the_second_call() -> None:
+    """Ctrl-C waits for a call, so a slow network is called row by row; the first call may have been compilation."""
+    pace = Pace(seconds_a_call=0.05)
+    with pace.measured(1):
+        pass
+    assert pace.rows == 1
+    with pace.measured(1):
+        pass
+    assert pace.rows > 1
+    with pace.measured(1):
+        time.sleep(0.1)
+    assert pace.rows == 1
+
+
+def test_auto_is_a_device_that_is_here() -> None:
+    assert pick_device("cpu").platform == "cpu"
+    assert pick_dtype("auto", pick_device("cpu")) == "float32"
+    assert pick_dtype("bfloat16", pick_device("cpu")) == "bfloat16"
+    with pytest.raises(RecipeError, match=r"backend\.device: 'cuda:99' is not a device that JAX has here") as caught:
+        pick_device("cuda:99")
+    assert "cpu" in caught.value.problems[0].allowed

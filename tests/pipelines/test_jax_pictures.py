@@ -1,0 +1,126 @@
+"""The same recipe on both backends: equal pictures by default, and no torch at all where the device draws the noise."""
+
+import itertools
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from tiny_checkpoint import pixels
+
+pytest.importorskip("jax", reason="the JAX backend needs jax: pip install '.[jax]'")
+pytest.importorskip("flax", reason="the JAX backend needs flax: pip install '.[jax]'")
+
+from runner.execute import RunResult, Session, execute
+from runner.replay import replay
+from runner.schema import Recipe
+
+ROOT = Path(__file__).parents[2]
+JAX: dict[str, Any] = {"name": "jax", "device": "cpu", "dtype": "float32", "threads": 1}
+DEMO: dict[str, Any] = {
+    "checkpoint": {"repo": "demo:shapes"},
+    "prompt": "a large red star on a white background",
+    "negative_prompt": "a small blue ring",
+    "num_images": 2,
+    "steps": 10,
+}
+SCHEDULERS = (
+    "DDIMScheduler",
+    "DDPMScheduler",
+    "PNDMScheduler",
+    "LMSDiscreteScheduler",
+    "EulerAncestralDiscreteScheduler",
+    "HeunDiscreteScheduler",
+    "DPMSolverMultistepScheduler",
+)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def programs(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Compiled programs stay out of the user's cache."""
+    import jax
+
+    jax.config.update("jax_compilation_cache_dir", str(tmp_path_factory.mktemp("programs")))
+
+
+@pytest.fixture(scope="module")
+def jax_session() -> Session:
+    return Session()
+
+
+@pytest.mark.parametrize("scheduler", SCHEDULERS)
+def test_same_picture_as_torch(
+    run: Callable[..., RunResult], recipe: Callable[..., Recipe], jax_session: Session, scheduler: str
+) -> None:
+    keys = DEMO | {"scheduler": {"name": scheduler}}
+    expected = pixels(run(**keys))
+    found = pixels(execute(recipe(**keys, backend=JAX), progress=False, session=jax_session))
+    assert np.abs(found - expected).max() <= 2
+
+
+def test_one_compilation_for_a_sweep(recipe: Callable[..., Recipe], jax_session: Session) -> None:
+    """Counted by JAX's own event log: 3 schedulers, 2 guidance scales, 2 numbers of steps, each its prompt and seed."""
+    import jax
+
+    compiled: list[str] = []
+
+    def listen(event: str, seconds: float, **details: Any) -> None:
+        if event == "/jax/core/compile/backend_compile_duration":
+            compiled.append(str(details.get("fun_name")))
+
+    jax.monitoring.register_event_duration_secs_listener(listen)
+    try:
+        jobs = itertools.product(("euler", "lms", "euler_a"), (3.0, 7.5), (5, 34))
+        for seed, (scheduler, scale, steps) in enumerate(jobs):
+            keys = {"scheduler": {"name": scheduler}, "guidance_scale": scale, "steps": steps, "seed": seed}
+            job = recipe(**DEMO | keys | {"num_images": 1, "prompt": f"{seed} stars"}, backend=JAX)
+            execute(job, progress=False, session=jax_session)
+    finally:
+        jax.monitoring.unregister_event_duration_listener(listen)
+    assert compiled.count("jit(denoise_rows)") == 1
+
+
+def test_a_session_keeps_the_backends_apart(recipe: Callable[..., Recipe]) -> None:
+    session = Session()
+    pictures = [
+        pixels(execute(recipe(steps=2, backend=JAX | {"name": name}), progress=False, session=session))
+        for name in ("torch", "jax", "torch")
+    ]
+    assert np.abs(pictures[1] - pictures[0]).max() <= 2
+    np.testing.assert_array_equal(pictures[2], pictures[0])
+
+
+def test_a_replay_is_identical(recipe: Callable[..., Recipe]) -> None:
+    made = execute(recipe(steps=2, num_images=2, backend=JAX, scheduler={"name": "euler_a"}), progress=False)
+    assert made.manifest["versions"]["jax"] and made.manifest["threads"] == 1
+    assert replay(made.folder, check=True, progress=False).identical
+
+
+def test_no_torch_where_the_device_draws_the_noise(tiny: Path, tmp_path: Path) -> None:
+    words = [
+        f"checkpoint.repo={tiny}",
+        "backend=jax",
+        "noise.device=device",
+        "scheduler=euler_a",
+        "steps=2",
+        "num_images=1",
+    ]
+    program = (
+        "import sys\n"
+        "from runner.cli.run import main\n"
+        f"code = main({words!r})\n"
+        "print([name for name in ('torch', 'diffusers') if name in sys.modules])\n"
+        "sys.exit(code)"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "JAX_COMPILATION_CACHE_DIR": str(tmp_path / "programs")}
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, cwd=tmp_path, env=environment, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    folder, imported = done.stdout.strip().splitlines()
+    assert imported == "[]"
+    assert len(list((tmp_path / folder).glob("*.png"))) == 1
