@@ -239,7 +239,7 @@ class _Run:
 
 def _explain(error: Exception, plan: Plan) -> str:
     text = " ".join(str(error).split())
-    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError" or "allocate" in text:
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError" or "allocat" in text:
         largest = max(len(batch.indices) for batch in plan.batches)
         fewer = f"batch_size={largest // 2}, or " if largest > 1 else ""
         return (

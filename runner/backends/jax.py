@@ -222,3 +222,4 @@ def keep_programs() -> None:
     has chosen (JAX_COMPILATION_CACHE_DIR) is left as it is."""
     if jax.config.values["jax_compilation_cache_dir"] is None:
         jax.config.update("jax_compilation_cache_dir", str(cache_folder() / "jax"))
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
