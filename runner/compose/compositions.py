@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -115,7 +114,7 @@ class _Composing:
         if key not in self.bases:
             self.bases[key] = self._complete_file(chosen) if self.complete else self._composed(chosen)
         data, origin = self.bases[key]
-        return deepcopy(data), Origin(origin.name, dict(origin.places))
+        return data, Origin(origin.name, dict(origin.places))
 
     def _composed(self, chosen: Mapping[str, str]) -> tuple[dict[str, Any], Origin]:
         from runner.compose.hydra_source import compose_choices
@@ -148,8 +147,7 @@ class _Composing:
         self.problems.update(dict.fromkeys(found.problems))
         origin = Origin(found.shown)
         origin.merge(found, (), frozenset())
-        data = deepcopy(found.data)
-        data.setdefault("name", self.name)
+        data = {"name": self.name, **found.data}
         for group, option in chosen.items():
             if option in self.library.choices(group):
                 self._replace(data, origin, group, option)
@@ -196,7 +194,7 @@ class _Composing:
                 continue
             keys = tuple(key.split("."))
             said = self.line.said.get(key) or f"{origin.where(('sweep', key))}={value!s:.80}"
-            _put(data, keys, value)
+            data = _with(data, keys, value)
             origin.override(keys, said)
         problems = reference_problems(data, origin)
         if not problems and any(references(data)):
@@ -245,12 +243,12 @@ def _axis_problem(key: str, values: Any, where: str) -> Problem | None:
     return None
 
 
-def _put(data: dict[str, Any], keys: tuple[str, ...], value: Any) -> None:
-    for key in keys[:-1]:
-        inner = data.get(key)
-        data[key] = inner if isinstance(inner, dict) else {}
-        data = data[key]
-    data[keys[-1]] = value
+def _with(data: dict[str, Any], keys: tuple[str, ...], value: Any) -> dict[str, Any]:
+    """The data with one value set; jobs share the rest, so nothing is changed in place."""
+    if len(keys) > 1:
+        inner = data.get(keys[0])
+        value = _with(inner if isinstance(inner, dict) else {}, keys[1:], value)
+    return {**data, keys[0]: value}
 
 
 def _resolved(data: dict[str, Any]) -> dict[str, Any]:
