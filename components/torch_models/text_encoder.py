@@ -84,6 +84,24 @@ def encode_clip(
     return inner.final_layer_norm(output.hidden_states[-(clip_skip + 1)])
 
 
+def encode_clip_penultimate(
+    text_encoder: Any, input_ids: Tensor, clip_skip: int | None = None
+) -> tuple[Tensor, Tensor | None]:
+    """Hidden states (B, L, D) before the last layer and its norm, as SDXL reads them, and the pooled projection (B, P).
+
+    The latter is None for an encoder without projection. `clip_skip` leaves out that many layers more.
+
+    Raises:
+        ValueError: there are not that many layers to skip.
+    """
+    skip = clip_skip or 0
+    layers = text_encoder.config.num_hidden_layers
+    if not 0 <= skip < layers:
+        raise ValueError(f"clip_skip={clip_skip} is not possible: the text encoder has {layers} layers.")
+    output = text_encoder(input_ids, output_hidden_states=True)
+    return output.hidden_states[-(skip + 2)], getattr(output, "text_embeds", None)
+
+
 def _prefixed_as(name: str, expected: Mapping[str, Tensor]) -> str:
     """The name with or without the prefix, whichever the model has."""
     if name in expected:
