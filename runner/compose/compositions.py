@@ -243,12 +243,13 @@ def _axis_problem(key: str, values: Any, where: str) -> Problem | None:
     return None
 
 
-def _with(data: dict[str, Any], keys: tuple[str, ...], value: Any) -> dict[str, Any]:
+def _with(data: dict[str, Any], keys: Sequence[str], value: Any) -> dict[str, Any]:
     """The data with one value set; jobs share the rest, so nothing is changed in place."""
-    if len(keys) > 1:
-        inner = data.get(keys[0])
-        value = _with(inner if isinstance(inner, dict) else {}, keys[1:], value)
-    return {**data, keys[0]: value}
+    first, *rest = keys
+    if rest:
+        inner = data.get(first)
+        value = _with(inner if isinstance(inner, dict) else {}, rest, value)
+    return {**data, first: value}
 
 
 def _resolved(data: dict[str, Any]) -> dict[str, Any]:

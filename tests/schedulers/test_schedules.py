@@ -6,7 +6,15 @@ import numpy as np
 import pytest
 from family import FAMILY, SD, Member
 
-from components.schedulers import OptionProblem, SchedulerConfigError, find_scheduler
+from components.schedulers import (
+    AysSchedules,
+    EulerDiscreteScheduler,
+    OptionProblem,
+    SchedulerConfigError,
+    find_scheduler,
+    spacing,
+)
+from components.schedulers.published import gits
 from components.schedulers.schedule import Schedule
 from components.schedulers.spacing import beta, exponential, karras, resample_log_linear, training_timesteps
 
@@ -251,3 +259,42 @@ def test_a_good_schedule_has_no_problems(member: Member) -> None:
     assert scheduler.check_schedule(50) == []
     assert scheduler.check_schedule(timesteps=[999, 1], final_sigma="zero") == []
     assert scheduler.check_schedule(12, sigmas=AYS_SD15) == []
+
+
+def test_published_lists_are_the_papers_and_their_other_names() -> None:
+    assert AysSchedules["StableDiffusionTimesteps"] == [999, 850, 736, 645, 545, 455, 343, 233, 124, 24]
+    assert AysSchedules["StableDiffusionXLSigmas"][:3] == [14.615, 6.315, 3.771]
+    assert all(values[-1] == 0 for name, values in AysSchedules.items() if name.endswith("Sigmas"))
+    assert len(gits(10)) == 11 and gits(4)[0] == 14.61464119
+    with pytest.raises(ValueError, match="4, 5, 6, 8, 10 steps, not for 7"):
+        gits(7)
+
+
+@pytest.mark.parametrize("steps", [1, 2, 10])
+def test_sigma_spacings_go_from_the_largest_level_to_the_smallest(steps: int) -> None:
+    for name, spread in spacing.SIGMA_SPACINGS.items():
+        levels = spread(0.03, 14.6, steps)
+        assert len(levels) == steps and levels[0] == pytest.approx(14.6), name
+        if steps > 1:
+            assert levels[-1] == pytest.approx(0.03) and (np.diff(levels) < 0).all(), name
+
+
+def test_atan_and_parabola_have_their_closed_forms() -> None:
+    middle = np.tan((np.arctan(0.03) + np.arctan(14.6)) / 2)
+    assert spacing.kl_optimal(0.03, 14.6, 3)[1] == pytest.approx(middle)
+    assert np.log(spacing.polyexponential(0.01, 1.0, 3)[1]) == pytest.approx(0.75 * np.log(0.01))
+
+
+@pytest.mark.parametrize("steps", [1, 10, 400, 1000])
+def test_beta_quantiles_of_the_clock_are_that_many_timesteps(steps: int) -> None:
+    t = EulerDiscreteScheduler().tableau(steps, spacing="beta_timesteps").timestep
+    assert len(t) == steps and t[0] == 999 and (np.diff(t) < 0).all()
+
+
+def test_a_schedule_can_lose_its_last_level_but_one_or_be_cut_in_two() -> None:
+    levels = [8.0, 4.0, 2.0, 1.0, 0.0]
+    assert spacing.discard_penultimate(levels).tolist() == [8, 4, 2, 0]
+    base, refiner = spacing.slice_levels(levels, stop=0.5), spacing.slice_levels(levels, start=0.5)
+    assert base.tolist() == [8, 4, 2] and refiner.tolist() == [2, 1, 0]
+    with pytest.raises(ValueError, match="nothing is left"):
+        spacing.slice_levels(levels, start=1.0)
