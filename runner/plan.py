@@ -110,7 +110,7 @@ def make_plan(recipe: Recipe, pins: Pins | None = None) -> Plan:
             clip_skip=recipe.clip_skip,
             flags=index_flags(checkpoint),
         ),
-        guidance=pipeline.guidance(recipe, configs),
+        guidance=pipeline.guidance(recipe.guidance_scale, recipe.guidance_rescale, configs),
         height=height,
         width=width,
         vae_factor=factor,

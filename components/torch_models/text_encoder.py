@@ -5,6 +5,7 @@ known here.
 """
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -13,6 +14,7 @@ from torch import Tensor
 from components.component_files import ComponentFiles
 from components.errors import CheckpointError
 from components.torch_models.loading import load_state
+from components.torch_models.saving import save_weights
 
 PREFIX = "text_model."
 CLASSES = ("CLIPTextModel", "CLIPTextModelWithProjection")
@@ -46,6 +48,26 @@ def load_text_encoder(
         if isinstance(getattr(module, "position_ids", None), Tensor):  # a constant that no file has to hold
             module.position_ids = torch.arange(config.max_position_embeddings, device=device)[None]
     return model.eval()
+
+
+def save_text_encoder(
+    model: Any, folder: str | Path, *, variant: str | None = None, max_shard_size: int | str = "10GB"
+) -> None:
+    """Write `config.json` and safetensors under the names that every version of transformers reads.
+
+    Raises:
+        CheckpointError: `folder` is a file.
+    """
+    folder = Path(folder)
+    if folder.is_file():
+        raise CheckpointError(f"{folder} is a file; expected a folder to save to.")
+    folder.mkdir(parents=True, exist_ok=True)
+    model.config.architectures = [type(model).__name__]
+    model.config.save_pretrained(folder)
+    state = model.state_dict()
+    if type(model).__name__ == "CLIPTextModel":
+        state = {PREFIX + name.removeprefix(PREFIX): tensor for name, tensor in state.items()}
+    save_weights(folder, state, base="model", variant=variant, max_shard_size=max_shard_size)
 
 
 def load_tokenizer(files: ComponentFiles) -> Any:

@@ -74,7 +74,9 @@ class Pipeline(Protocol):
 
     def latent_channels(self, configs: Configs) -> int: ...
 
-    def guidance(self, recipe: Recipe, configs: Configs) -> Guidance: ...
+    def guidance(self, scale: float, rescale: float, configs: Configs) -> Guidance:
+        """What these numbers mean to this checkpoint's network."""
+        ...
 
     def encode(
         self, backend: Backend, parts: Mapping[str, Any], wish: Wish, guidance: Guidance, say: Say

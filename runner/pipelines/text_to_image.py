@@ -85,10 +85,10 @@ def latent_channels(configs: Configs) -> int:
     return configs["unet"].in_channels
 
 
-def guidance(recipe: Recipe, configs: Configs) -> Guidance:
-    """The recipe's guidance, told to the network where the network was distilled for that."""
+def guidance(scale: float, rescale: float, configs: Configs) -> Guidance:
+    """Guidance, told to the network where the network was distilled for that."""
     embedded = configs["unet"].time_cond_proj_dim is not None
-    return Guidance(recipe.guidance_scale, recipe.guidance_rescale, embedded)
+    return Guidance(scale, rescale, embedded)
 
 
 def encode(backend: Backend, parts: Mapping[str, Any], wish: Wish, guidance: Guidance, say: Say) -> Conditioning:

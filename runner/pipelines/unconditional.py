@@ -64,7 +64,7 @@ def latent_channels(configs: Configs) -> int:
     return configs["unet"].in_channels
 
 
-def guidance(recipe: Recipe, configs: Configs) -> Guidance:
+def guidance(scale: float, rescale: float, configs: Configs) -> Guidance:
     """None: there is no prompt to follow."""
     return Guidance(1.0)
 
