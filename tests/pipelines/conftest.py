@@ -1,12 +1,10 @@
 """Fixtures: the tiny checkpoint, recipes on it, and their runs."""
 
 from collections.abc import Callable
-from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pytest
-import tiny_family
 from tiny_checkpoint import write_tiny_checkpoint
 
 from runner.execute import RunResult, Session, execute
@@ -17,12 +15,6 @@ from runner.schema import Recipe
 def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of the tiny checkpoint."""
     return write_tiny_checkpoint(tmp_path_factory.mktemp("tiny"))
-
-
-@pytest.fixture(scope="session")
-def family(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
-    """The folder of a tiny checkpoint of a kind (tiny_family.WRITERS), written when it is first asked for."""
-    return cache(lambda name: tiny_family.write(name, tmp_path_factory.mktemp("family")))
 
 
 @pytest.fixture(scope="session")

@@ -25,15 +25,16 @@ def write_words(folder: Path, pad: str = END) -> Any:
     return CLIPTokenizer.from_pretrained(folder, model_max_length=77, pad_token=pad)
 
 
-def text_encoder(width: int, projection: int | None = None, act: str = "quick_gelu", layers: int = 3) -> Any:
-    """A CLIP text encoder; with a projection where asked for. Its weights are large enough for prompts to differ."""
+def text_encoder(width: int, projection: int | None = None, act: str = "quick_gelu", gain: float = 3.0) -> Any:
+    """A CLIP text encoder; with a projection where asked for. Its weights are made large, by `gain`,
+    for prompts to differ; too large, and rounding errors grow."""
     from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
 
     config = CLIPTextConfig(
         vocab_size=514,
         hidden_size=width,
         intermediate_size=2 * width,
-        num_hidden_layers=layers,
+        num_hidden_layers=3,
         num_attention_heads=4,
         hidden_act=act,
         projection_dim=projection or width,
@@ -43,7 +44,7 @@ def text_encoder(width: int, projection: int | None = None, act: str = "quick_ge
     model = CLIPTextModel(config) if projection is None else CLIPTextModelWithProjection(config)
     with torch.no_grad():
         for parameter in model.parameters():
-            parameter.mul_(3.0)
+            parameter.mul_(gain)
     return model
 
 
@@ -142,8 +143,8 @@ def _write_xl(folder: Path, scheduler: Any, force_zeros: bool = True, **autoenco
     )
     StableDiffusionXLPipeline(
         vae=vae(scaling_factor=0.13025, **autoencoder),
-        text_encoder=text_encoder(32),
-        text_encoder_2=text_encoder(16, projection=24, act="gelu"),
+        text_encoder=text_encoder(32, gain=2.0),
+        text_encoder_2=text_encoder(16, projection=24, act="gelu", gain=2.0),
         tokenizer=write_words(folder / "words"),
         tokenizer_2=write_words(folder / "words", pad="!"),
         unet=network,
