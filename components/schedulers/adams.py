@@ -21,7 +21,8 @@ def log_adams_weights(clock: Array, i: Array, order: int) -> Array:
     """(order, n): the same with polynomials in log(clock) instead. Gauss-Legendre over the logarithm, to round-off."""
     if order == 1:
         return (clock[i + 1] - clock[i])[None]
-    u = np.log(clock)
+    with np.errstate(divide="ignore"):
+        u = np.log(clock)  # -inf at an end of 0, where the order is 1
     nodes, gauss = np.polynomial.legendre.leggauss(24)
     start, width = u[i], u[i + 1] - u[i]
     points = start + width * (nodes[:, None] + 1) / 2
