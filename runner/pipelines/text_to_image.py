@@ -33,6 +33,11 @@ SCHEDULER_PATCH: Mapping[str, Any] = {"steps_offset": 1, "clip_sample": False}
 
 
 def problems(recipe: Recipe, configs: Configs) -> list[Problem]:
+    """See `fit_problems`."""
+    return fit_problems(recipe.clip_skip, configs)
+
+
+def fit_problems(clip_skip: int | None, configs: Configs) -> list[Problem]:
     """Components that do not fit one another, and a clip skip that leaves no layer."""
     unet, text = configs["unet"], configs["text_encoder"]
     found = latent_problems(configs)
@@ -47,8 +52,8 @@ def problems(recipe: Recipe, configs: Configs) -> list[Problem]:
     if unet.addition_embed_type is not None:
         refuse("checkpoint", f"the UNet wants {unet.addition_embed_type} conditions, which this pipeline has not")
     layers = text.get("num_hidden_layers", 12)
-    if recipe.clip_skip is not None and recipe.clip_skip > layers:
-        refuse("clip_skip", f"{recipe.clip_skip} is more than the {layers} layers of the text encoder")
+    if clip_skip is not None and clip_skip > layers:
+        refuse("clip_skip", f"{clip_skip} is more than the {layers} layers of the text encoder")
     return found
 
 

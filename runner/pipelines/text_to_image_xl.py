@@ -37,6 +37,11 @@ SIZES = 6  # original height and width, crop from the top and the left, target h
 
 
 def problems(recipe: Recipe, configs: Configs) -> list[Problem]:
+    """See `fit_problems`."""
+    return fit_problems(recipe.clip_skip, configs)
+
+
+def fit_problems(clip_skip: int | None, configs: Configs) -> list[Problem]:
     """Components that do not fit one another, and a clip skip that leaves no layer."""
     unet, encoders = configs["unet"], _present(configs, "text_encoder")
     found = latent_problems(configs)
@@ -60,8 +65,8 @@ def problems(recipe: Recipe, configs: Configs) -> list[Problem]:
             hint = "a UNet that takes five sizes instead of six is a refiner, which starts from a picture"
             found.append(Problem("checkpoint", what, hint=hint))
     layers = min(encoder.get("num_hidden_layers", 12) for encoder in encoders)
-    if recipe.clip_skip is not None and recipe.clip_skip >= layers:
-        what = f"{recipe.clip_skip} leaves none of the {layers} layers of a text encoder, whose last is never read"
+    if clip_skip is not None and clip_skip >= layers:
+        what = f"{clip_skip} leaves none of the {layers} layers of a text encoder, whose last is never read"
         found.append(Problem("clip_skip", what))
     return found
 

@@ -224,7 +224,9 @@ class DiffusionPipeline:
         return TorchBackend(str(self.device), str(self.dtype).removeprefix("torch."), threads=None)
 
     def _configs(self) -> dict[str, Any]:
-        return {name: part.config for name, part in self._components.items() if hasattr(part, "config")}
+        """Component name → configuration, as the modules of runner.pipelines read them."""
+        configs = {name: part.config for name, part in self._components.items() if hasattr(part, "config")}
+        return {name: c if isinstance(c, Mapping) else c.to_dict() for name, c in configs.items()}
 
     def _table(self, steps: int | None, timesteps: Any, sigmas: Any, eta: float | None) -> Any:
         """The table of this call. Raises SchedulerConfigError (a ValueError) for a schedule that cannot be run."""

@@ -75,6 +75,8 @@ class PromptPipeline(DiffusionPipeline):
         check_output_type(call.output_type)
         self._check_callback(call)
         configs, backend = self._configs(), self._backend()
+        if problems := self.kind.fit_problems(call.wish.clip_skip, configs):
+            raise RecipeError(problems)
         self._guidance_scale, self._interrupt = call.guidance_scale, False
         guidance = self.kind.guidance(call.guidance_scale, call.guidance_rescale, configs)
         table = self._table(call.steps, call.timesteps, call.sigmas, call.eta)

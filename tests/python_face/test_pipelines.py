@@ -223,6 +223,13 @@ class TestRefused:
         with pytest.raises(ValueError, match=said):
             pair("sd15")[0](**call)
 
+    def test_parts_that_do_not_fit_one_another(self, pair: Pair) -> None:
+        parts = pair("sd15")[0].components | {"text_encoder": pair("sdxl")[0].text_encoder_2}
+        with pytest.raises(ValueError, match="attends to 32 numbers a token, but the text encoder gives 16"):
+            runner.StableDiffusionPipeline(**parts)("a cat")
+        with pytest.raises(ValueError, match="clip_skip: 3 leaves none of the 3 layers"):
+            pair("sdxl")[0]("a cat", clip_skip=3)
+
     def test_embeddings_of_sdxl_without_the_pooled_ones(self, pair: Pair) -> None:
         with pytest.raises(ValueError, match="prompt_embeds: is given without pooled_prompt_embeds"):
             pair("sdxl")[0](prompt_embeds=torch.zeros(1, 77, 48))
