@@ -9,6 +9,7 @@ from typing import Any
 
 _PARTS = {
     "AutoencoderKL": "components.torch_models.autoencoder_kl",
+    "UNet2DModel": "components.torch_models.unet_2d",
     "UNet2DConditionModel": "components.torch_models.unet_2d_condition",
     "Checkpoint": "components.checkpoint",
     "CheckpointError": "components.errors",

@@ -19,6 +19,10 @@ logger = logging.getLogger(__name__)
 REPO_ID = re.compile(r"[\w][\w.-]*(/[\w][\w.-]*)?")
 COMMIT = re.compile(r"[0-9a-f]{40}")
 MOVED = {
+    **{
+        f"stabilityai/stable-diffusion-{name}": f"sd2-community/stable-diffusion-{name}"
+        for name in ("2", "2-base", "2-1", "2-1-base", "2-depth", "2-inpainting")
+    },
     "runwayml/stable-diffusion-v1-5": "stable-diffusion-v1-5/stable-diffusion-v1-5",
     "runwayml/stable-diffusion-inpainting": "stable-diffusion-v1-5/stable-diffusion-inpainting",
 }

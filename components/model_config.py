@@ -266,3 +266,48 @@ class UNet2DConditionConfig(ModelConfig):
         """An option given once or per block, as one entry per block."""
         value = self[name]
         return value if isinstance(value, tuple) else (value,) * len(self.block_out_channels)
+
+
+@dataclass(frozen=True, kw_only=True)
+class UNet2DConfig(ModelConfig):
+    """Options of `UNet2DModel`. Defaults are those the checkpoint format assumes for absent keys.
+
+    `attention_head_dim` is here what it says, the width of a head; null is one head over all channels.
+    """
+
+    sample_size: int | tuple[int, int] | None = None
+    in_channels: int = 3
+    out_channels: int = 3
+    center_input_sample: bool = False
+    time_embedding_type: str = only("positional")
+    time_embedding_dim: int | None = None
+    freq_shift: float = 0
+    flip_sin_to_cos: bool = True
+    down_block_types: tuple[str, ...] = ("DownBlock2D",) + ("AttnDownBlock2D",) * 3
+    mid_block_type: str | None = only("UNetMidBlock2D")
+    up_block_types: tuple[str, ...] = ("AttnUpBlock2D",) * 3 + ("UpBlock2D",)
+    block_out_channels: tuple[int, ...] = (224, 448, 672, 896)
+    layers_per_block: int = 2
+    mid_block_scale_factor: float = 1
+    downsample_padding: int = 1
+    downsample_type: str = only("conv")
+    upsample_type: str = only("conv")
+    dropout: float = 0.0
+    act_fn: str = "silu"
+    attention_head_dim: int | None = 8
+    norm_num_groups: int = 32
+    attn_norm_num_groups: None = only(None)
+    norm_eps: float = 1e-5
+    resnet_time_scale_shift: str = only("default")
+    add_attention: bool = True
+    class_embed_type: None = only(None)
+    num_class_embeds: None = only(None)
+    num_train_timesteps: int | None = None
+
+    def check(self) -> None:
+        self.check_blocks(("AttnDownBlock2D", "DownBlock2D"), ("AttnUpBlock2D", "UpBlock2D"))
+        self.check_activation()
+        self.check_groups(*self.block_out_channels)
+        for width in self.block_out_channels:
+            if self.attention_head_dim is not None and width % self.attention_head_dim:
+                self.refuse("attention_head_dim", f"a divisor of the widths {list(self.block_out_channels)}")

@@ -75,6 +75,8 @@ class Session:
         """The pipeline's components, those not yet here loaded one after the other."""
         wanted = {}
         for name in plan.pipeline.COMPONENTS:
+            if name not in plan.components:
+                continue  # an optional one that the checkpoint has not
             files = plan.components[name]
             wanted[name] = (
                 backend.name,
@@ -156,7 +158,7 @@ class _Run:
             backend = self.session.backend(plan)
             parts = self.session.parts(plan, backend)
         with self._timed("encode", backend):
-            conditioning = pipeline.encode(backend, parts, plan.recipe, plan.guidance, self.reporter.say)
+            conditioning = pipeline.encode(backend, parts, plan.wish, plan.guidance, self.reporter.say)
         for number, batch in enumerate(plan.batches):
             with self._timed("denoise", backend):
                 latents = backend.denoise(
@@ -165,10 +167,10 @@ class _Run:
                     self._noise(batch),
                     conditioning,
                     plan.guidance,
-                    lambda row, number=number: self.reporter.row_done(number, row, int(plan.tableau.step[row])),
+                    lambda row, _, number=number: self.reporter.row_done(number, row, int(plan.tableau.step[row])),
                 )
             with self._timed("decode", backend):
-                pictures = pipeline.decode(backend, parts, latents)
+                pictures = backend.to_pixels(pipeline.decode(backend, parts, latents))
             with self._timed("save"):
                 self._commit(backend, batch, pictures, last=number + 1 == len(plan.batches))
         assert self.folder is not None

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from components.errors import CheckpointError
 from components.schedulers import SchedulerConfigError
 from runner.errors import Problem, RecipeError, nearest
-from runner.pipelines.base import Configs, Pipeline, pipelines
+from runner.pipelines.base import Configs, Pipeline, Wish, pipelines
 from runner.provenance import physical_cores
 
 if TYPE_CHECKING:
@@ -63,6 +63,7 @@ class Plan:
     components: Mapping[str, ComponentFiles] = field(repr=False)
     scheduler: Scheduler
     tableau: Tableau = field(repr=False)
+    wish: Wish = field(repr=False)
     guidance: Guidance
     height: int
     width: int
@@ -80,8 +81,8 @@ def make_plan(recipe: Recipe, pins: Pins | None = None) -> Plan:
     pins = pins or Pins()
     _check_backend(recipe.backend.name)
     checkpoint = _open(recipe)
-    pipeline = _find_pipeline(checkpoint)
-    components = _find_components(recipe, checkpoint, (*pipeline.COMPONENTS, "scheduler"))
+    pipeline = find_pipeline(checkpoint)
+    components = _find_components(recipe, checkpoint, component_names(pipeline, checkpoint))
     configs = _read_configs(pipeline, components)
     default_height, default_width = pipeline.default_size(configs)
     factor = pipeline.vae_factor(configs)
@@ -102,7 +103,15 @@ def make_plan(recipe: Recipe, pins: Pins | None = None) -> Plan:
         components=components,
         scheduler=scheduler,
         tableau=_make_table(recipe, scheduler),
-        guidance=pipeline.guidance(recipe, configs),
+        wish=Wish(
+            prompt=recipe.prompt,
+            height=height,
+            width=width,
+            negative_prompt=recipe.negative_prompt,
+            clip_skip=recipe.clip_skip,
+            flags=index_flags(checkpoint),
+        ),
+        guidance=pipeline.guidance(recipe.guidance_scale, recipe.guidance_rescale, configs),
         height=height,
         width=width,
         vae_factor=factor,
@@ -168,7 +177,24 @@ def _open(recipe: Recipe) -> Checkpoint:
         raise RecipeError([Problem("checkpoint", _sentence(error))]) from error
 
 
-def _find_pipeline(checkpoint: Checkpoint) -> Pipeline:
+def index_flags(checkpoint: Checkpoint) -> dict[str, Any]:
+    """What a model_index.json says beside its components: requires_safety_checker, force_zeros_for_empty_prompt ..."""
+    return {
+        name: value
+        for name, value in checkpoint.index.items()
+        if not name.startswith("_") and not isinstance(value, list | dict)
+    }
+
+
+def component_names(pipeline: Pipeline, checkpoint: Checkpoint) -> tuple[str, ...]:
+    """The components to load, the scheduler last; optional ones that the checkpoint has not are left out."""
+    there = checkpoint.component_names
+    wanted = (name for name in pipeline.COMPONENTS if name not in pipeline.OPTIONAL or name in there)
+    return (*wanted, "scheduler")
+
+
+def find_pipeline(checkpoint: Checkpoint) -> Pipeline:
+    """The pipeline that serves this checkpoint's class. Raises RecipeError with the classes there are."""
     known = pipelines()
     name = checkpoint.index.get("_class_name")
     if name in known:

@@ -1,10 +1,11 @@
-"""Fixture `here`: an empty working directory in which recipes can be put, and commands run as a user would."""
+"""Fixtures: `here`, an empty working directory in which commands run as a user would; `family`, tiny checkpoints."""
 
 from __future__ import annotations
 
 import textwrap
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -64,6 +65,19 @@ class Here:
         code = main(argv)
         out, err = self.capsys.readouterr()
         return code, out, err
+
+
+@pytest.fixture(scope="session")
+def family(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """The folder of a tiny checkpoint of a kind (tiny_family.WRITERS), written when it is first asked for."""
+
+    @cache
+    def folder(name: str) -> Path:
+        from tiny_family import write
+
+        return write(name, tmp_path_factory.mktemp("family"))
+
+    return folder
 
 
 @pytest.fixture

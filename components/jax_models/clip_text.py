@@ -213,3 +213,21 @@ def encode_clip(
         raise ValueError(f"clip_skip={clip_skip} is not possible: the text encoder has {layers} layers.")
     states = text_encoder(ids, mask).hidden_states
     return text_encoder.text_model.final_layer_norm(states[-1 - (clip_skip or 0)])
+
+
+def encode_clip_penultimate(
+    text_encoder: CLIPTextModel, ids: Array, clip_skip: int | None = None
+) -> tuple[Array, Array | None]:
+    """Hidden states (B, L, D) before the last layer and its norm, as SDXL reads them, and the pooled projection (B, P).
+
+    The latter is None for an encoder without projection. `clip_skip` leaves out that many layers more.
+
+    Raises:
+        ValueError: there are not that many layers to skip.
+    """
+    skip = clip_skip or 0
+    layers = text_encoder.config.num_hidden_layers
+    if not 0 <= skip < layers:
+        raise ValueError(f"clip_skip={clip_skip} is not possible: the text encoder has {layers} layers.")
+    output = text_encoder(ids)
+    return output.hidden_states[-(skip + 2)], output.text_embeds

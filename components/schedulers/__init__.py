@@ -13,7 +13,19 @@ from typing import Any
 from components.schedulers.options import Option, OptionProblem, SchedulerConfigError, nearest
 from components.schedulers.tableau import Clip, Tableau, TableauError, stack
 
-_SHARED = {"adams", "base", "exponential", "facade", "noise", "options", "published", "schedule", "spacing", "tableau"}
+_SHARED = {
+    "adams",
+    "base",
+    "config",
+    "exponential",
+    "facade",
+    "noise",
+    "options",
+    "published",
+    "schedule",
+    "spacing",
+    "tableau",
+}
 
 __all__ = [
     "AysSchedules",

@@ -10,12 +10,12 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any, ClassVar, Self
 
 import numpy as np
 
 from components.schedulers import spacing as space
+from components.schedulers.config import Config
 from components.schedulers.facade import Facade
 from components.schedulers.noise import Array, TrainingClock, variance_preserving
 from components.schedulers.options import (
@@ -84,9 +84,9 @@ class Scheduler(Facade):
         return check(cls.options(), options, option_owners())
 
     @property
-    def config(self) -> Mapping[str, Any]:
+    def config(self) -> Config:
         """The whole configuration, read-only: own options, and what was carried along for other classes."""
-        return MappingProxyType(self._hidden | self._values)
+        return Config(self._hidden | self._values, self._defaulted)
 
     def __getattr__(self, name: str) -> Any:
         """An option reads as an attribute: self.steps_offset."""
@@ -106,7 +106,7 @@ class Scheduler(Facade):
         from components.schedulers import option_owners
 
         source = dict(config.to_config() if isinstance(config, Scheduler) else config)
-        defaulted = set(source.pop("_use_default_values", ()))
+        defaulted = {*source.pop("_use_default_values", ()), *(config.defaulted if isinstance(config, Config) else ())}
         source = {k: v for k, v in source.items() if not k.startswith("_")}
         known = cls.options()
         inherited = {k: v for k, v in source.items() if k in known and not known[k].run and k not in defaulted}
@@ -120,14 +120,42 @@ class Scheduler(Facade):
         """The configuration as a checkpoint stores it, with the names of the values that are mere defaults."""
         return {"_class_name": type(self).__name__, **self.config, "_use_default_values": sorted(self._defaulted)}
 
+    def corrected(self, values: Mapping[str, Any]) -> Self:
+        """The same scheduler with some of its configuration replaced; what was a mere default stays one to heirs."""
+        config = self.to_config() | dict(values)
+        made = type(self).from_config({**config, "_use_default_values": sorted(self._defaulted - set(values))})
+        made.inherited, made.dropped, made.run = self.inherited, self.dropped, self.run
+        made._defaulted |= self._defaulted
+        return made
+
     @classmethod
-    def from_pretrained(cls, folder: str | Path, subfolder: str | None = None, **options: Any) -> Self:
-        """From `folder/subfolder/scheduler_config.json` (or the file itself)."""
-        path = Path(folder)
+    def from_pretrained(
+        cls,
+        repo: str | Path,
+        subfolder: str | None = None,
+        *,
+        revision: str | None = None,
+        cache_dir: str | Path | None = None,
+        token: str | bool | None = None,
+        local_files_only: bool = False,
+        **options: Any,
+    ) -> Self:
+        """From `repo/subfolder/scheduler_config.json` of a folder or hub repository, or from the file itself.
+
+        `options` come on top. Raises CheckpointError where there is no such file.
+        """
+        from components.checkpoint import open_checkpoint
+        from components.component_files import read_json
+
+        path = Path(repo)
         if path.is_dir():
             inner = path / (subfolder or "") / CONFIG_NAME
             path = inner if inner.exists() else path / CONFIG_NAME
-        return cls.from_config(json.loads(path.read_text(encoding="utf-8")), **options)
+        elif not path.is_file():
+            hub = {"revision": revision, "cache_dir": cache_dir, "token": token, "local_files_only": local_files_only}
+            checkpoint = open_checkpoint(repo, **hub, need_index=False)  # type: ignore[arg-type]
+            path = checkpoint.component("scheduler", subfolder=subfolder).config_path
+        return cls.from_config(read_json(path), **options)
 
     def save_pretrained(self, folder: str | Path) -> None:
         """Write scheduler_config.json into `folder`."""

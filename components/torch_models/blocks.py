@@ -6,7 +6,7 @@ statements fixes names, order and random initialisation: resnets and attentions 
 attentions first.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -119,3 +119,53 @@ class MidBlock(nn.Module):
         if self.attentions is not None:
             x = self.attentions[0](x, context)
         return self.resnets[1](x, temb)
+
+
+def down_levels(
+    widths: Sequence[int],
+    layers: Sequence[int],
+    attentions: Sequence[AttentionMaker | None],
+    *,
+    resnet: dict[str, Any],
+    padding: int,
+) -> nn.ModuleList:
+    """The levels on a U-Net's way down, all but the last halving; one entry of each list per level."""
+    return nn.ModuleList(
+        DownBlock(
+            widths[max(level - 1, 0)],
+            width,
+            layers[level],
+            resnet=resnet,
+            attention=attentions[level],
+            downsample=level < len(widths) - 1,
+            downsample_padding=padding,
+        )
+        for level, width in enumerate(widths)
+    )
+
+
+def up_levels(
+    widths: Sequence[int],
+    layers: Sequence[int],
+    attentions: Sequence[AttentionMaker | None],
+    *,
+    resnet: dict[str, Any],
+) -> list[UpBlock]:
+    """The levels on the way up, deepest first; the lists are those of the way down, level by level.
+
+    Each mirrors its down level with one resnet more, so that there is one for every skip.
+    """
+    blocks = []
+    for level in reversed(range(len(widths))):
+        hidden = [widths[min(level + 1, len(widths) - 1)]] + [widths[level]] * layers[level]
+        skips = [widths[level]] * layers[level] + [widths[max(level - 1, 0)]]
+        blocks.append(
+            UpBlock(
+                [h + s for h, s in zip(hidden, skips, strict=True)],
+                widths[level],
+                resnet=resnet,
+                attention=attentions[level],
+                upsample=level > 0,
+            )
+        )
+    return blocks

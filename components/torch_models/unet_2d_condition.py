@@ -3,7 +3,7 @@
 Latent diffusion, arXiv:2112.10752; SDXL's conditions, arXiv:2307.01952; guidance embedding, arXiv:2310.04378.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from components.model_config import UNet2DConditionConfig
 from components.torch_models.base import Model
-from components.torch_models.blocks import AttentionMaker, DownBlock, MidBlock, UpBlock
+from components.torch_models.blocks import AttentionMaker, MidBlock, down_levels, up_levels
 from components.torch_models.layers import TimestepEmbedding, Transformer, activation, timestep_embedding
 
 
@@ -44,46 +44,24 @@ class UNet2DConditionModel(Model):
             "dropout": config.dropout,
             "scale_shift": config.resnet_time_scale_shift == "scale_shift",
         }
-        levels = range(len(widths))
-        self.down_blocks = nn.ModuleList(self._down_block(level, resnet) for level in levels)
+        layers = config.per_block("layers_per_block")
+        self.down_blocks = down_levels(
+            widths, layers, self._attentions(config.down_block_types), resnet=resnet, padding=config.downsample_padding
+        )
         self.up_blocks = nn.ModuleList()  # registered before the middle, made after it
         self.mid_block = MidBlock(
             widths[-1],
             resnet={**resnet, "output_scale_factor": config.mid_block_scale_factor},
-            attention=self._attention(levels[-1]),
+            attention=self._attention(len(widths) - 1),
         )
-        self.up_blocks.extend(self._up_block(level, resnet) for level in reversed(levels))
+        self.up_blocks.extend(up_levels(widths, layers, self._attentions(config.up_block_types[::-1]), resnet=resnet))
         self.conv_norm_out = nn.GroupNorm(config.norm_num_groups, widths[0], config.norm_eps)
         self.act = activation(config.act_fn)
         self.conv_out = nn.Conv2d(widths[0], config.out_channels, 3, padding=1)
 
-    def _down_block(self, level: int, resnet: dict[str, Any]) -> DownBlock:
-        config = self.config
-        widths = config.block_out_channels
-        return DownBlock(
-            widths[max(level - 1, 0)],
-            widths[level],
-            config.per_block("layers_per_block")[level],
-            resnet=resnet,
-            attention=self._attention(level) if config.down_block_types[level].startswith("CrossAttn") else None,
-            downsample=level < len(widths) - 1,
-            downsample_padding=config.downsample_padding,
-        )
-
-    def _up_block(self, level: int, resnet: dict[str, Any]) -> UpBlock:
-        """The block that mirrors the down block of a level: one resnet more, each reading one of its skips."""
-        config = self.config
-        widths = config.block_out_channels
-        layers = config.per_block("layers_per_block")[level]
-        hidden = [widths[min(level + 1, len(widths) - 1)]] + [widths[level]] * layers
-        skips = [widths[level]] * layers + [widths[max(level - 1, 0)]]
-        return UpBlock(
-            [h + s for h, s in zip(hidden, skips, strict=True)],
-            widths[level],
-            resnet=resnet,
-            attention=self._attention(level) if config.up_block_types[-1 - level].startswith("CrossAttn") else None,
-            upsample=level > 0,
-        )
+    def _attentions(self, block_types: Sequence[str]) -> list[AttentionMaker | None]:
+        """What attends at each level, given the levels' block types."""
+        return [self._attention(i) if kind.startswith("CrossAttn") else None for i, kind in enumerate(block_types)]
 
     def _attention(self, level: int) -> AttentionMaker:
         config = self.config

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import importlib
 import os
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from components.schedulers import Tableau
 
 Array = Any
-AfterRow = Callable[[int], None]
 
 
 @dataclass(frozen=True)
@@ -39,10 +38,29 @@ class Guidance:
 
 @dataclass(frozen=True)
 class Conditioning:
-    """What steers the network, for one image; the backend repeats it over a batch. `negative` None: no guidance."""
+    """What steers the network: arrays with one row, repeated over the batch, or with a row for each image of it.
 
-    positive: Array
+    `positive` None: the network knows no prompt. `negative` None: no guidance. `added` and `negative_added` are further
+    conditions of the network by the name it has for them (numpy arrays will do).
+    """
+
+    positive: Array | None
     negative: Array | None
+    added: Mapping[str, Array] = field(default_factory=dict)
+    negative_added: Mapping[str, Array] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Change:
+    """What shall be otherwise from the next row on; None leaves it as it is."""
+
+    latents: Array | None = None
+    conditioning: Conditioning | None = None
+    guidance: Guidance | None = None
+
+
+AfterRow = Callable[[int, Array], Change | None]
+"""Called with a row's number and the latents after it."""
 
 
 @dataclass(frozen=True)
@@ -57,6 +75,12 @@ class NoiseSpec:
     shape: tuple[int, int, int]
     on_device: bool = False
     row_dtype: str | None = None
+
+
+class NoiseSource(Protocol):
+    """Draws of the caller's own making instead of seeds: (B, C, h, w), float32, on the device."""
+
+    def draw(self, wanted: Sequence[bool] | None = None) -> Array: ...
 
 
 def make_backend(name: str, device: str, dtype: str, threads: int, compile: bool) -> Backend:
@@ -83,20 +107,32 @@ class Backend(Protocol):
         """Hidden states (1, L, D) of token ids (1, L); `skip` counts layers left out from the end, None: none."""
         ...
 
+    def encode_texts(self, encoders: Sequence[Any], ids: Sequence[np.ndarray], skip: int | None) -> tuple[Array, Array]:
+        """Hidden states (1, L, sum of D) of several encoders before their last layer, and the pooled ones (1, P) of the
+        last encoder; `skip` leaves out that many layers more."""
+        ...
+
     def denoise(
         self,
         unet: Any,
         table: Tableau,
-        noise: NoiseSpec,
+        noise: NoiseSpec | NoiseSource,
         conditioning: Conditioning,
         guidance: Guidance,
         after_row: AfterRow,
     ) -> Array:
-        """Latents (B, C, h, w) after the last row; `after_row(n)` is called as each row is done."""
+        """Latents (B, C, h, w) after the last row; `after_row(n, latents)` is called as each row is done."""
         ...
 
-    def decode(self, vae: Any, latents: Array) -> np.ndarray:
-        """Pictures (B, H, W, 3) uint8."""
+    def decode(self, vae: Any | None, latents: Array, upcast: bool = False) -> Array:
+        """Images (B, C, H, W) in [0, 1], float32; without a `vae` the latents are the images, in [-1, 1].
+
+        `upcast` decodes in float32 what would be float16: some autoencoders overflow there.
+        """
+        ...
+
+    def to_pixels(self, images: Array) -> np.ndarray:
+        """Images as `decode` gives them to pictures (B, H, W, 3) uint8."""
         ...
 
     def to_numpy(self, array: Array) -> np.ndarray:

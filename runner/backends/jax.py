@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -25,19 +25,33 @@ from components.jax_models.autoencoder_kl import AutoencoderKL
 from components.jax_models.base import load_model
 from components.jax_models.clip_text import load_text_encoder
 from components.jax_models.loading import Device
+from components.jax_models.unet_2d import UNet2DModel
 from components.jax_models.unet_2d_condition import UNet2DConditionModel
-from runner.backends.base import AfterRow, Conditioning, Guidance, NoiseSpec
+from runner.backends.base import AfterRow, Conditioning, Guidance, NoiseSource, NoiseSpec
 from runner.backends.jax_engine import SEGMENT, clipping, segments, start
 from runner.backends.jax_noise import DeviceNoise, HostNoise
-from runner.backends.jax_programs import denoise_rows, draw_pixels, read_text, steer
+from runner.backends.jax_programs import (
+    denoise_rows,
+    doubles,
+    draw_images,
+    read_text,
+    read_text_early,
+    steer,
+    to_bytes,
+    to_unit,
+)
 from runner.errors import Problem, RecipeError
-from runner.provenance import cache_folder, versions
+from runner.provenance import cache_folder, physical_cores, versions
 
 if TYPE_CHECKING:
     from components.component_files import ComponentFiles
     from components.schedulers import Tableau
 
-MODELS = {"UNet2DConditionModel": UNet2DConditionModel, "AutoencoderKL": AutoencoderKL}
+MODELS = {
+    "UNet2DConditionModel": UNet2DConditionModel,
+    "UNet2DModel": UNet2DModel,
+    "AutoencoderKL": AutoencoderKL,
+}
 PLATFORMS = ("cpu", "cuda", "rocm", "tpu", "mps")
 
 
@@ -58,11 +72,14 @@ class JaxBackend:
     """One device and one dtype. The first one made in a process sets how many CPU threads JAX has from then on."""
 
     name = "jax"
+    row_by_row = False
 
-    def __init__(self, device: str = "auto", dtype: str = "auto", threads: int = 1, compile: bool = False) -> None:
+    def __init__(
+        self, device: str = "auto", dtype: str = "auto", threads: int | None = 1, compile: bool = False
+    ) -> None:
         """`compile` changes nothing, as everything is compiled. Raises RecipeError when the device is not here."""
         keep_programs()
-        self.threads = set_threads(threads)
+        self.threads = set_threads(threads or physical_cores())
         self._device = pick_device(device)
         self.device = device_name(self._device)
         self.dtype = pick_dtype(dtype, self._device)
@@ -81,32 +98,45 @@ class JaxBackend:
         attention = None if mask is None else jnp.asarray(mask)
         return read_text(encoder.structure, encoder.parameters, jnp.asarray(ids), attention, skip or 0)
 
+    def encode_texts(
+        self, encoders: Sequence[Component], ids: Sequence[np.ndarray], skip: int | None
+    ) -> tuple[Array, Array]:
+        """See `Backend.encode_texts`."""
+        read = [
+            read_text_early(encoder.structure, encoder.parameters, jnp.asarray(tokens), skip or 0)
+            for encoder, tokens in zip(encoders, ids, strict=True)
+        ]
+        pooled = read[-1][1]
+        assert pooled is not None, "the last encoder has a projection"
+        return jnp.concatenate([hidden for hidden, _ in read], axis=-1), pooled
+
     def denoise(
         self,
         unet: Component,
         table: Tableau,
-        noise: NoiseSpec,
+        noise: NoiseSpec | NoiseSource,
         conditioning: Conditioning,
         guidance: Guidance,
         after_row: AfterRow,
     ) -> Array:
         """See `Backend.denoise`. Latents and the update are float32 whatever the network's dtype.
 
-        Some rows at a time are handed to the program, and `after_row` is called for all of them when they are done.
+        Some rows at a time are handed to the program, then `after_row` is called for each of them, with the latents
+        after the last; what it wants changed is changed from there on. `row_by_row` makes that every single row.
         """
-        source = (DeviceNoise if noise.on_device else HostNoise)(noise.seeds, noise.shape, self._device)
-        steering = steer(conditioning, guidance, len(noise.seeds))
-        clip = clipping(table.clip)
+        source = self._source(noise)
         state = start(table, source.first())
-        pace = Pace()
-        for segment in segments(table, len(noise.seeds)):
+        count, clip = state.shape[1], clipping(table.clip)
+        steering = steer(conditioning, guidance, count)
+        pace = Pace(0.0) if self.row_by_row else Pace()
+        for segment in segments(table, count):
             draws, done = source.rows(segment), 0
             while done < segment.count:
                 end = min(segment.count, done + pace.rows)
                 with pace.measured(end - done):
                     state = denoise_rows(
                         unet.structure,
-                        guidance.doubles,
+                        doubles(conditioning, guidance),
                         guidance.embedded,
                         unet.parameters,
                         steering,
@@ -118,14 +148,32 @@ class JaxBackend:
                         jnp.int32(end),
                     ).block_until_ready()
                 for row in range(done, end):
-                    after_row(segment.first + row)
+                    if (change := after_row(segment.first + row, state[0])) is not None:
+                        conditioning, guidance = change.conditioning or conditioning, change.guidance or guidance
+                        steering = steer(conditioning, guidance, count)
+                        state = state if change.latents is None else state.at[0].set(change.latents)
                 done = end
         return state[0]
 
-    def decode(self, vae: Component, latents: Array) -> np.ndarray:
+    def _source(self, noise: NoiseSpec | NoiseSource) -> DeviceNoise | HostNoise:
+        if not isinstance(noise, NoiseSpec):
+            return HostNoise(noise, self._device)
+        draws = DeviceNoise if noise.on_device else HostNoise.seeded
+        return draws(noise.seeds, noise.shape, self._device)
+
+    def decode(self, vae: Component | None, latents: Array, upcast: bool = False) -> Array:
         """See `Backend.decode`. One image at a time: a single program, whatever the batch."""
-        scaled = latents / vae.config.scaling_factor
-        return np.concatenate([draw_pixels(vae.structure, vae.parameters, one[None]) for one in scaled])
+        if vae is None:
+            return to_unit(latents)
+        parameters = vae.parameters
+        if upcast and self.dtype == "float16":
+            parameters = jax.tree.map(lambda array: array.astype(jnp.float32), parameters)
+        return jnp.concatenate([draw_images(vae.structure, parameters, one[None]) for one in latents])
+
+    def to_pixels(self, images: Array) -> np.ndarray:
+        """See `Backend.to_pixels`. One channel is repeated to three."""
+        pixels = np.asarray(to_bytes(images))
+        return np.repeat(pixels, 3, axis=-1) if pixels.shape[-1] == 1 else pixels
 
     def to_numpy(self, array: Array) -> np.ndarray:
         """See `Backend.to_numpy`."""

@@ -8,7 +8,7 @@ whatever the network's dtype, and the same in any batch.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -28,28 +28,36 @@ class Noise(NamedTuple):
 
 
 class HostNoise:
-    """A CPU generator of torch per image: first the initial latents, then one draw for each row that takes noise."""
+    """Draws made on the host: the first is for the initial latents, then one for each row that takes noise."""
 
-    def __init__(self, seeds: Sequence[int], shape: Sequence[int], device: Device) -> None:
-        """`shape` is one image's (C, h, w)."""
+    def __init__(self, source: Any, device: Device) -> None:
+        """`source.draw(wanted)` gives (B, C, h, w), as of torch_noise."""
+        self._source = source
+        self._device = device
+        self._still: Array | None = None
+
+    @classmethod
+    def seeded(cls, seeds: Sequence[int], shape: Sequence[int], device: Device) -> HostNoise:
+        """A CPU generator of torch per image; `shape` is one image's (C, h, w)."""
         from runner.backends.torch_noise import IndependentNoise
 
-        self._source = IndependentNoise(seeds, shape)
-        self._device = device
-        self._still = jax.device_put(np.zeros((SEGMENT, len(seeds), *shape), np.float32), device)
+        return cls(IndependentNoise(seeds, shape), device)
 
     def first(self) -> Array:
         """(B, C, h, w): the draw for the initial latents."""
-        return jax.device_put(self._source.draw().numpy(), self._device)
+        drawn = np.asarray(self._source.draw(), np.float32)
+        self._still = jax.device_put(np.zeros((SEGMENT, *drawn.shape), np.float32), self._device)
+        return jax.device_put(drawn, self._device)
 
     def rows(self, segment: Segment) -> Noise:
         """The draws of a segment, of which there must be no other order than first to last."""
+        assert self._still is not None, "the initial latents are drawn first"
         if not segment.wanted.any():
             return Noise(self._still)
         drawn = np.zeros(self._still.shape, np.float32)
         for place, wanted in enumerate(segment.wanted):
             if wanted.any():
-                drawn[place] = self._source.draw(wanted.tolist()).numpy()
+                drawn[place] = self._source.draw(wanted.tolist())
         return Noise(jax.device_put(drawn, self._device))
 
 

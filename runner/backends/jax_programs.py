@@ -17,7 +17,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jax import Array
 
-from components.jax_models.clip_text import encode_clip
+from components.jax_models.clip_text import encode_clip, encode_clip_penultimate
 from runner.backends.base import Conditioning, Guidance
 from runner.backends.jax_engine import Clipping, Rows, run
 from runner.backends.jax_noise import Noise, draw
@@ -26,25 +26,39 @@ from runner.backends.jax_noise import Noise, draw
 class Steering(NamedTuple):
     """What one evaluation needs besides x and the timestep.
 
-    `states` (B, L, D), or (2B, L, D) with those of the negative prompt first; scale and rescale as in Guidance.
+    `states` (B, L, D), or (2B, L, D) with those of the negative prompt first, or None for a network that knows no
+    prompt; `added`: further conditions by name, rows as in `states`; scale and rescale as in Guidance.
     """
 
-    states: Array
+    states: Array | None
+    added: dict[str, Array]
     scale: Array
     rescale: Array
 
 
+def doubles(conditioning: Conditioning, guidance: Guidance) -> bool:
+    """Whether the network is called twice a row."""
+    return guidance.doubles and conditioning.negative is not None
+
+
 def steer(conditioning: Conditioning, guidance: Guidance, count: int) -> Steering:
     """Conditioning and guidance for a batch, as the program takes them."""
-    both = [conditioning.negative, conditioning.positive] if guidance.doubles else [conditioning.positive]
-    states = jnp.concatenate([jnp.broadcast_to(one, (count, *one.shape[1:])) for one in both if one is not None])
-    return Steering(states, jnp.float32(guidance.scale), jnp.float32(guidance.rescale))
+    twice = doubles(conditioning, guidance)
+
+    def joined(positive: Array, negative: Array | None) -> Array:
+        parts = [positive if negative is None else negative, positive] if twice else [positive]
+        return jnp.concatenate([jnp.broadcast_to(part, (count, *part.shape[1:])) for part in map(jnp.asarray, parts)])
+
+    given = conditioning
+    states = None if given.positive is None else joined(given.positive, given.negative)
+    added = {name: joined(value, given.negative_added.get(name)) for name, value in given.added.items()}
+    return Steering(states, added, jnp.float32(guidance.scale), jnp.float32(guidance.rescale))
 
 
-@partial(jax.jit, static_argnames=("structure", "doubles", "embedded"))
+@partial(jax.jit, static_argnames=("structure", "twice", "embedded"))
 def denoise_rows(
     structure: nnx.GraphDef,
-    doubles: bool,
+    twice: bool,
     embedded: bool,
     parameters: Any,
     steering: Steering,
@@ -59,15 +73,17 @@ def denoise_rows(
     unet, dtype = nnx.merge(structure, parameters), dtype_of(parameters)
 
     def network(x: Array, timestep: Array) -> Array:
-        condition = None
+        if twice:
+            x, timestep = jnp.concatenate([x, x]), jnp.concatenate([timestep, timestep])
+        given: list[Any] = [] if steering.states is None else [steering.states]
         if embedded:
-            condition = guidance_embedding(steering.scale - 1.0, unet.config.time_cond_proj_dim).astype(dtype)
-            condition = jnp.broadcast_to(condition, (len(x), condition.shape[-1]))
-        if not doubles:
-            return unet(x.astype(dtype), timestep, steering.states, condition).sample.astype(jnp.float32)
-        twice = jnp.concatenate([x, x]).astype(dtype)
-        out = unet(twice, jnp.concatenate([timestep, timestep]), steering.states, condition).sample
-        without, with_prompt = jnp.split(out.astype(jnp.float32), 2)
+            told = guidance_embedding(steering.scale - 1.0, unet.config.time_cond_proj_dim).astype(dtype)
+            given.append(jnp.broadcast_to(told, (len(x), told.shape[-1])))
+        named = {"added_cond_kwargs": steering.added} if steering.added else {}
+        out = unet(x.astype(dtype), timestep, *given, **named).sample.astype(jnp.float32)
+        if not twice:
+            return out
+        without, with_prompt = jnp.split(out, 2)
         return guide(without, with_prompt, steering)
 
     with precision(dtype):
@@ -81,14 +97,39 @@ def read_text(structure: nnx.GraphDef, parameters: Any, ids: Array, mask: Array 
         return encode_clip(nnx.merge(structure, parameters), ids, skip, mask)
 
 
+@partial(jax.jit, static_argnames=("structure", "skip"))
+def read_text_early(structure: nnx.GraphDef, parameters: Any, ids: Array, skip: int) -> tuple[Array, Array | None]:
+    """Token ids (1, L) to hidden states (1, L, D) before the last layer, and the pooled projection (1, P)."""
+    with precision(dtype_of(parameters)):
+        return encode_clip_penultimate(nnx.merge(structure, parameters), ids, skip)
+
+
 @partial(jax.jit, static_argnames=("structure",))
-def draw_pixels(structure: nnx.GraphDef, parameters: Any, latents: Array) -> Array:
-    """Latents (B, C, h, w), unscaled, to pictures (B, H, W, 3) uint8; halves are rounded to even, as numpy does."""
-    dtype = dtype_of(parameters)
+def draw_images(structure: nnx.GraphDef, parameters: Any, latents: Array) -> Array:
+    """Latents (B, C, h, w) as the UNet scales them to images (B, 3, H, W) in [0, 1], float32."""
+    vae, dtype = nnx.merge(structure, parameters), dtype_of(parameters)
+    config = vae.config
+    latents = latents / config.scaling_factor
+    if config.latents_mean is not None and config.latents_std is not None:
+        latents = latents * per_channel(config.latents_std) + per_channel(config.latents_mean)
     with precision(dtype):
-        image = nnx.merge(structure, parameters).decode(latents.astype(dtype)).sample
-    image = jnp.clip(image.astype(jnp.float32) * 0.5 + 0.5, 0, 1).transpose(0, 2, 3, 1)
-    return jnp.round(image * 255).astype(jnp.uint8)
+        return to_unit(vae.decode(latents.astype(dtype)).sample.astype(jnp.float32))
+
+
+@jax.jit
+def to_unit(images: Array) -> Array:
+    """Images in [-1, 1] to [0, 1]; what is beyond is cut."""
+    return jnp.clip(images * 0.5 + 0.5, 0, 1)
+
+
+@jax.jit
+def to_bytes(images: Array) -> Array:
+    """Images (B, C, H, W) in [0, 1] to (B, H, W, C) uint8; halves are rounded to even, as numpy does."""
+    return jnp.round(images * 255).astype(jnp.uint8).transpose(0, 2, 3, 1)
+
+
+def per_channel(numbers: tuple[float, ...]) -> Array:
+    return jnp.asarray(numbers, jnp.float32)[None, :, None, None]
 
 
 def dtype_of(parameters: Any) -> Any:

@@ -5,7 +5,7 @@ The update runs in torch_engine, the draws in torch_noise; here is only what con
 
 from __future__ import annotations
 
-import math
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,10 +14,17 @@ from torch import Tensor
 
 from components.torch_models.autoencoder_kl import AutoencoderKL
 from components.torch_models.base import load_model
-from components.torch_models.text_encoder import encode_clip, load_text_encoder, load_tokenizer
+from components.torch_models.text_encoder import (
+    encode_clip,
+    encode_clip_penultimate,
+    load_text_encoder,
+    load_tokenizer,
+)
+from components.torch_models.unet_2d import UNet2DModel
 from components.torch_models.unet_2d_condition import UNet2DConditionModel
-from runner.backends.base import AfterRow, Conditioning, Guidance, NoiseSpec
+from runner.backends.base import AfterRow, Conditioning, Guidance, NoiseSource, NoiseSpec
 from runner.backends.torch_engine import compile_table, run, start
+from runner.backends.torch_guidance import GuidedNetwork
 from runner.backends.torch_noise import IndependentNoise
 from runner.errors import Problem, RecipeError
 
@@ -25,8 +32,12 @@ if TYPE_CHECKING:
     from components.component_files import ComponentFiles
     from components.schedulers import Tableau
 
-MODELS = {"UNet2DConditionModel": UNet2DConditionModel, "AutoencoderKL": AutoencoderKL}
-DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+MODELS = {
+    "UNet2DConditionModel": UNet2DConditionModel,
+    "UNet2DModel": UNet2DModel,
+    "AutoencoderKL": AutoencoderKL,
+}
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16, "float64": torch.float64}
 # pixels decoded at once: the decoder's widest layers take about 2 kB a pixel in float32
 DECODED_AT_ONCE = {"cpu": 512 * 512, "mps": 512 * 512, "cuda": 4 * 1024 * 1024}
 
@@ -36,26 +47,22 @@ class TorchBackend:
 
     name = "torch"
 
-    def __init__(self, device: str = "auto", dtype: str = "auto", threads: int = 1, compile: bool = False) -> None:
-        """Raises RecipeError when the device is not here."""
+    def __init__(
+        self, device: str = "auto", dtype: str = "auto", threads: int | None = 1, compile: bool = False
+    ) -> None:
+        """`threads` None leaves the process as it is. Raises RecipeError when the device is not here."""
         self._device = pick_device(device)
         self._dtype = DTYPES[pick_dtype(dtype, self._device)]
         self.device = str(self._device)
         self.dtype = str(self._dtype).removeprefix("torch.")
-        self.threads = threads
+        self.threads = threads or torch.get_num_threads()
         self.compile = compile
-        torch.set_num_threads(threads)
+        if threads:
+            torch.set_num_threads(threads)
 
     def load(self, name: str, files: ComponentFiles) -> Any:
         """See `Backend.load`. Raises CheckpointError for weights that are damaged or do not fit."""
-        if name.startswith("tokenizer"):
-            return load_tokenizer(files)
-        if name.startswith("text_encoder"):
-            return load_text_encoder(files, device=self._device, dtype=self._dtype)
-        model = load_model(MODELS[files.class_name], files, device=self._device, dtype=self._dtype)
-        if self._device.type != "mps":
-            # convolutions want channels innermost: UNets gain 3 to 10 %, VAEs 3 to 25 % (measured on a CPU with AVX512)
-            model = model.to(memory_format=torch.channels_last)
+        model = load_component(name, files, self._device, self._dtype)
         if self.compile and name == "unet":
             model.compile()
         return model
@@ -67,45 +74,84 @@ class TorchBackend:
         with torch.inference_mode():
             return encode_clip(encoder, tokens, skip, attention)
 
+    def encode_texts(
+        self, encoders: Sequence[Any], ids: Sequence[np.ndarray], skip: int | None
+    ) -> tuple[Tensor, Tensor]:
+        """See `Backend.encode_texts`."""
+        with torch.inference_mode():
+            read = [
+                encode_clip_penultimate(encoder, torch.as_tensor(tokens, device=self._device), skip)
+                for encoder, tokens in zip(encoders, ids, strict=True)
+            ]
+            pooled = read[-1][1]
+            assert pooled is not None, "the last encoder has a projection"
+            return torch.cat([hidden for hidden, _ in read], dim=-1), pooled
+
     def denoise(
         self,
         unet: Any,
         table: Tableau,
-        noise: NoiseSpec,
+        noise: NoiseSpec | NoiseSource,
         conditioning: Conditioning,
         guidance: Guidance,
         after_row: AfterRow,
     ) -> Tensor:
         """See `Backend.denoise`. Latents and the update are float32 whatever the network's dtype."""
         program = compile_table(table, self._device)
-        source = IndependentNoise(
-            noise.seeds,
-            noise.shape,
-            device=self._device,
-            draw_on=self._device if noise.on_device else "cpu",
-            draw_dtype=self._dtype if noise.on_device else torch.float32,
-        )
-        network = self._guided(unet, conditioning, guidance, len(noise.seeds))
+        source = self._source(noise) if isinstance(noise, NoiseSpec) else noise
+        network = GuidedNetwork(unet, conditioning, guidance, self._dtype, self._device)
+
+        def after(n: int, latents: Tensor) -> Tensor | None:
+            change = after_row(n, latents)
+            if change is None:
+                return None
+            network.steer(change.conditioning, change.guidance)
+            return change.latents
+
         with torch.inference_mode():
-            state = start(program, source)
-            if noise.on_device and noise.row_dtype is not None:
-                source.draw_dtype = DTYPES[noise.row_dtype]
-            state = run(program, state, network, source, after_row=lambda n, _: after_row(n))
+            state = run(program, start(program, source), network, source, after_row=after)
         assert state.registers[0] is not None
         return state.registers[0]
 
-    def decode(self, vae: Any, latents: Tensor) -> np.ndarray:
-        """See `Backend.decode`. Rounds half to even, as numpy does; one channel is repeated to three."""
-        factor = 2 ** (len(vae.config.block_out_channels) - 1)
-        pixels = latents.shape[-2] * latents.shape[-1] * factor**2
+    def _source(self, noise: NoiseSpec) -> IndependentNoise:
+        if not noise.on_device:
+            return IndependentNoise(noise.seeds, noise.shape, device=self._device)
+        return IndependentNoise(
+            noise.seeds,
+            noise.shape,
+            device=self._device,
+            draw_on=self._device,
+            draw_dtype=self._dtype,
+            row_dtype=None if noise.row_dtype is None else DTYPES[noise.row_dtype],
+        )
+
+    def decode(self, vae: Any | None, latents: Tensor, upcast: bool = False) -> Tensor:
+        """See `Backend.decode`."""
+        if vae is None:
+            return (latents.float() * 0.5 + 0.5).clamp(0, 1)
+        dtype = vae.dtype
+        if not (upcast and dtype == torch.float16):
+            return self._decode(vae, latents)
+        vae.to(torch.float32)
+        try:
+            return self._decode(vae, latents)
+        finally:
+            vae.to(dtype)
+
+    @torch.inference_mode()
+    def _decode(self, vae: Any, latents: Tensor) -> Tensor:
+        pixels = latents.shape[-2] * latents.shape[-1] * vae.config.scale**2
         group = max(1, DECODED_AT_ONCE.get(self._device.type, 512 * 512) // pixels)
         images = []
-        with torch.inference_mode():
-            for part in latents.split(group):
-                image = vae.decode((part / vae.config.scaling_factor).to(self._dtype)).sample.float()
-                image = (image * 0.5 + 0.5).clamp(0, 1).permute(0, 2, 3, 1).cpu()
-                images.append((image * 255).round().to(torch.uint8).numpy())
-        return np.concatenate(images)
+        for part in latents.split(group):
+            image = vae.decode(_unscaled(part, vae.config).to(vae.dtype)).sample.float()
+            images.append((image * 0.5 + 0.5).clamp(0, 1))
+        return torch.cat(images)
+
+    def to_pixels(self, images: Tensor) -> np.ndarray:
+        """See `Backend.to_pixels`. Rounds half to even, as numpy does; one channel is repeated to three."""
+        pixels = (images * 255).round().to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy()
+        return np.repeat(pixels, 3, axis=-1) if pixels.shape[-1] == 1 else pixels
 
     def to_numpy(self, array: Tensor) -> np.ndarray:
         """See `Backend.to_numpy`."""
@@ -126,51 +172,33 @@ class TorchBackend:
             found["device"] = torch.cuda.get_device_name(self._device)
         return found
 
-    def _guided(self, unet: Any, conditioning: Conditioning, guidance: Guidance, count: int) -> Any:
-        """The network as the engine calls it: float32 in and out, guidance applied."""
-        positive = conditioning.positive.expand(count, -1, -1)
-        condition = None
-        if guidance.embedded:
-            condition = guidance_embedding(guidance.scale - 1.0, unet.config.time_cond_proj_dim)
-            condition = condition.to(self._device, self._dtype).expand(count, -1)
-        if not guidance.doubles:
-
-            def plain(x: Tensor, timestep: Tensor) -> Tensor:
-                return unet(x.to(self._dtype), timestep, positive, timestep_cond=condition).sample.float()
-
-            return plain
-        assert conditioning.negative is not None
-        both = torch.cat([conditioning.negative.expand(count, -1, -1), positive])
-
-        def guided(x: Tensor, timestep: Tensor) -> Tensor:
-            x = x.to(self._dtype)
-            clock = timestep if timestep.ndim == 0 else torch.cat([timestep, timestep])
-            without, with_prompt = unet(torch.cat([x, x]), clock, both).sample.float().chunk(2)
-            return guide(without, with_prompt, guidance)
-
-        return guided
-
 
 BACKEND = TorchBackend
 
 
-def guide(without: Tensor, with_prompt: Tensor, guidance: Guidance) -> Tensor:
-    """Outputs without and with the prompt, (B, C, h, w) each, to the guided one; rescaled per image where asked."""
-    out = without + guidance.scale * (with_prompt - without)
-    if guidance.rescale > 0.0:
-        dims = tuple(range(1, out.ndim))
-        rescaled = out * (with_prompt.std(dims, keepdim=True) / out.std(dims, keepdim=True))
-        out = guidance.rescale * rescaled + (1.0 - guidance.rescale) * out
-    return out
+def load_component(name: str, files: ComponentFiles, device: torch.device, dtype: torch.dtype) -> Any:
+    """A tokenizer, text encoder or network. Raises CheckpointError for files that are damaged or do not fit."""
+    if name.startswith("tokenizer"):
+        return load_tokenizer(files)
+    if name.startswith("text_encoder"):
+        return load_text_encoder(files, device=device, dtype=dtype)
+    model = load_model(MODELS[files.class_name], files, device=device, dtype=dtype)
+    if device.type != "mps":
+        # convolutions want channels innermost: UNets gain 3 to 10 %, VAEs 3 to 25 % (measured on a CPU with AVX512)
+        model = model.to(memory_format=torch.channels_last)
+    return model
 
 
-def guidance_embedding(weight: float, dim: int) -> Tensor:
-    """(1, dim) sinusoids [sin, cos] of 1000 · weight: the guidance scale as distilled networks are told it."""
-    half = dim // 2
-    frequencies = torch.exp(torch.arange(half, dtype=torch.float32) * -(math.log(10000.0) / (half - 1)))
-    angles = weight * 1000.0 * frequencies
-    embedding = torch.cat([angles.sin(), angles.cos()])
-    return torch.nn.functional.pad(embedding, (0, dim % 2))[None]
+def _unscaled(latents: Tensor, config: Any) -> Tensor:
+    """What the autoencoder calls these latents: the UNet's are scaled, and standardised where it has statistics."""
+    latents = latents / config.scaling_factor
+    if config.latents_mean is None or config.latents_std is None:
+        return latents
+    mean, std = (
+        torch.tensor(values, dtype=latents.dtype, device=latents.device).view(1, -1, 1, 1)
+        for values in (config.latents_mean, config.latents_std)
+    )
+    return latents * std + mean
 
 
 def pick_device(device: str) -> torch.device:

@@ -108,12 +108,13 @@ def run(
     network: Network,
     noise: Noise,
     stop: int | None = None,
-    after_row: Callable[[int, Tensor], None] | None = None,
+    after_row: Callable[[int, Tensor], Tensor | None] | None = None,
 ) -> State:
     """Runs the rows from `state.row` up to `stop` (None: to the end) and returns the state reached.
 
     `network(x, timestep)` takes (B, C, H, W) float32 and a timestep () or (B,), and returns float32 of the same shape.
-    The given state is not changed, so a segment can be run again. `after_row(n, x)` is called when row n is done.
+    The given state is not changed, so a segment can be run again. `after_row(n, x)` is called when row n is done;
+    what it returns, unless None, takes the place of x.
     """
     registers = state.registers
     end = len(program.rows) if stop is None else stop
@@ -134,7 +135,9 @@ def run(
             registers = [weighted_sum(terms, sources) if terms else None for terms in row.sums]
             if after_row is not None:
                 assert registers[0] is not None
-                after_row(n, registers[0])
+                changed = after_row(n, registers[0])
+                if changed is not None:
+                    registers[0] = changed
     return State(end, registers)
 
 

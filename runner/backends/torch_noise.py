@@ -1,7 +1,8 @@
 """The noise of each image, from that image's own seed and nothing else: not the batch, its size, nor the device.
 
 By default drawn in float32 on the CPU, where a seed means the same on every machine; on request on the device and in
-the latents' own dtype, which reproduces what the reference library draws there.
+the latents' own dtype, which reproduces what the reference library draws there. Callers from Python bring generators of
+their own, which may be shared by the images of a batch and by successive calls.
 """
 
 from __future__ import annotations
@@ -12,11 +13,62 @@ import torch
 from torch import Tensor
 
 
-class IndependentNoise:
-    """One generator per image: the first draw is for the initial latents, then one for each row that takes noise.
+class GeneratorNoise:
+    """Draws from given generators: the first is for the initial latents, then one for each row that takes noise.
 
     Only the draw in hand is held, so a thousand rows cost no more memory than one.
     """
+
+    def __init__(
+        self,
+        generators: torch.Generator | Sequence[torch.Generator] | None,
+        shape: Sequence[int],
+        *,
+        device: torch.device | str = "cpu",
+        draw_dtype: torch.dtype = torch.float32,
+        row_dtype: torch.dtype | None = None,
+        first: Tensor | None = None,
+    ) -> None:
+        """Draws arrive on `device` in float32 whatever they were drawn in.
+
+        Args:
+            generators: a list, one for each image; one that draws whole batches; or None, torch's own on `device`.
+            shape: of a batch, (B, C, H, W).
+            row_dtype: what rows are drawn in, where that is not `draw_dtype`.
+            first: taken in place of the first draw, for which nothing is drawn then.
+        """
+        self.generators = generators
+        self.shape = tuple(shape)
+        self.device = torch.device(device)
+        self.draw_dtype = draw_dtype
+        self.row_dtype = row_dtype or draw_dtype
+        self.first = first
+
+    def draw(self, wanted: Sequence[bool] | None = None) -> Tensor:
+        """(B, C, H, W) float32: a fresh draw for each wanted image (None: all), zeros for the others."""
+        if self.first is not None:
+            drawn, self.first = self.first, None
+        elif isinstance(self.generators, torch.Generator) or self.generators is None:
+            drawn = self._randn(self.generators, self.shape)
+        else:
+            one = (1, *self.shape[1:])
+            parts = [
+                self._randn(generator, one)
+                if asked
+                else torch.zeros(one, dtype=self.draw_dtype, device=generator.device)
+                for generator, asked in zip(self.generators, wanted or [True] * len(self.generators), strict=True)
+            ]
+            drawn = parts[0] if len(parts) == 1 else torch.cat(parts)
+        self.draw_dtype = self.row_dtype
+        return drawn.to(device=self.device, dtype=torch.float32)
+
+    def _randn(self, generator: torch.Generator | None, shape: Sequence[int]) -> Tensor:
+        device = self.device if generator is None else generator.device
+        return torch.randn(shape, generator=generator, dtype=self.draw_dtype, device=device)
+
+
+class IndependentNoise(GeneratorNoise):
+    """One generator per image, from that image's seed."""
 
     def __init__(
         self,
@@ -26,22 +78,10 @@ class IndependentNoise:
         device: torch.device | str = "cpu",
         draw_on: torch.device | str = "cpu",
         draw_dtype: torch.dtype = torch.float32,
+        row_dtype: torch.dtype | None = None,
     ) -> None:
-        """`shape` is one image's (C, H, W); draws arrive on `device` in float32 whatever they were drawn in."""
-        self.shape = (1, *shape)
-        self.device = torch.device(device)
-        self.draw_dtype = draw_dtype
-        self.generators = [torch.Generator(torch.device(draw_on)).manual_seed(seed) for seed in seeds]
-
-    def draw(self, wanted: Sequence[bool] | None = None) -> Tensor:
-        """(B, C, H, W) float32: a fresh draw for each wanted image (None: all), zeros for the others."""
-        if wanted is None:
-            wanted = [True] * len(self.generators)
-        parts = [
-            torch.randn(self.shape, generator=generator, dtype=self.draw_dtype, device=generator.device)
-            if asked
-            else torch.zeros(self.shape, dtype=self.draw_dtype, device=generator.device)
-            for generator, asked in zip(self.generators, wanted, strict=True)
-        ]
-        drawn = parts[0] if len(parts) == 1 else torch.cat(parts)
-        return drawn.to(device=self.device, dtype=torch.float32)
+        """`shape` is one image's (C, H, W); `draw_on` is the device of the generators."""
+        generators = [torch.Generator(torch.device(draw_on)).manual_seed(seed) for seed in seeds]
+        super().__init__(
+            generators, (len(generators), *shape), device=device, draw_dtype=draw_dtype, row_dtype=row_dtype
+        )

@@ -9,13 +9,12 @@ from __future__ import annotations
 import importlib
 import pkgutil
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
-    import numpy as np
-
     from components.model_config import ModelConfig
     from runner.backends.base import Array, Backend, Conditioning, Guidance
     from runner.errors import Problem
@@ -26,11 +25,38 @@ Configs = Mapping[str, Any]
 Say = Callable[[str], None]
 
 
+@dataclass(frozen=True)
+class Wish:
+    """What a picture shall show, and its size in pixels.
+
+    Below the blank line: what only some pipelines know. A second text encoder reads `prompt_2` (None: the prompt). Of
+    the sizes (height, width) that SDXL is told, None is the picture's own; `flags` are the settings that a checkpoint's
+    model_index.json has beside the components.
+    """
+
+    prompt: str
+    height: int
+    width: int
+    negative_prompt: str | None = None
+    clip_skip: int | None = None
+
+    prompt_2: str | None = None
+    negative_prompt_2: str | None = None
+    original_size: tuple[int, int] | None = None
+    crops_coords_top_left: tuple[int, int] = (0, 0)
+    target_size: tuple[int, int] | None = None
+    negative_original_size: tuple[int, int] | None = None
+    negative_crops_coords_top_left: tuple[int, int] = (0, 0)
+    negative_target_size: tuple[int, int] | None = None
+    flags: Mapping[str, Any] = field(default_factory=dict)
+
+
 class Pipeline(Protocol):
-    """A module that knows which component does what."""
+    """A module that knows which component does what. `OPTIONAL` components may be null in a checkpoint's index."""
 
     CLASSES: tuple[str, ...]
     COMPONENTS: tuple[str, ...]
+    OPTIONAL: tuple[str, ...]
     MODELS: Mapping[str, tuple[str, type[ModelConfig]]]
     SCHEDULER_PATCH: Mapping[str, Any]
 
@@ -48,16 +74,18 @@ class Pipeline(Protocol):
 
     def latent_channels(self, configs: Configs) -> int: ...
 
-    def guidance(self, recipe: Recipe, configs: Configs) -> Guidance: ...
+    def guidance(self, scale: float, rescale: float, configs: Configs) -> Guidance:
+        """What these numbers mean to this checkpoint's network."""
+        ...
 
     def encode(
-        self, backend: Backend, parts: Mapping[str, Any], recipe: Recipe, guidance: Guidance, say: Say
+        self, backend: Backend, parts: Mapping[str, Any], wish: Wish, guidance: Guidance, say: Say
     ) -> Conditioning:
         """What steers the network."""
         ...
 
-    def decode(self, backend: Backend, parts: Mapping[str, Any], latents: Array) -> np.ndarray:
-        """Pictures (B, H, W, 3) uint8."""
+    def decode(self, backend: Backend, parts: Mapping[str, Any], latents: Array) -> Array:
+        """Images as `Backend.decode` gives them."""
         ...
 
 

@@ -1,4 +1,4 @@
-"""Prompt to picture with one text encoder, a conditional UNet and an autoencoder: Stable Diffusion 1.x and 2.x.
+"""Prompt to picture with one text encoder, a conditional UNet and an autoencoder: Stable Diffusion 1.x, 2.x, LCM.
 
 Which component does what, in order; how it is computed is the backend's. The safety checker some checkpoints bring is
 not run.
@@ -18,11 +18,12 @@ from runner.errors import Problem
 
 if TYPE_CHECKING:
     from runner.backends.base import Array, Backend
-    from runner.pipelines.base import Configs, Say
+    from runner.pipelines.base import Configs, Say, Wish
     from runner.schema import Recipe
 
-CLASSES = ("StableDiffusionPipeline",)
+CLASSES = ("StableDiffusionPipeline", "LatentConsistencyModelPipeline")
 COMPONENTS = ("tokenizer", "text_encoder", "unet", "vae")
+OPTIONAL = ()
 MODELS = {
     "unet": ("UNet2DConditionModel", UNet2DConditionConfig),
     "vae": ("AutoencoderKL", AutoencoderKLConfig),
@@ -32,18 +33,18 @@ SCHEDULER_PATCH: Mapping[str, Any] = {"steps_offset": 1, "clip_sample": False}
 
 
 def problems(recipe: Recipe, configs: Configs) -> list[Problem]:
+    """See `fit_problems`."""
+    return fit_problems(recipe.clip_skip, configs)
+
+
+def fit_problems(clip_skip: int | None, configs: Configs) -> list[Problem]:
     """Components that do not fit one another, and a clip skip that leaves no layer."""
-    unet, vae, text = configs["unet"], configs["vae"], configs["text_encoder"]
-    found = []
+    unet, text = configs["unet"], configs["text_encoder"]
+    found = latent_problems(configs)
 
     def refuse(where: str, what: str) -> None:
         found.append(Problem(where=where, what=what))
 
-    if unet.in_channels != vae.latent_channels:
-        refuse(
-            "checkpoint",
-            f"the UNet takes {unet.in_channels} channels, but the latents of the VAE have {vae.latent_channels}",
-        )
     width = text.get("hidden_size")
     if width is not None and set(unet.per_block("cross_attention_dim")) != {width}:
         wanted = unet.cross_attention_dim
@@ -51,9 +52,21 @@ def problems(recipe: Recipe, configs: Configs) -> list[Problem]:
     if unet.addition_embed_type is not None:
         refuse("checkpoint", f"the UNet wants {unet.addition_embed_type} conditions, which this pipeline has not")
     layers = text.get("num_hidden_layers", 12)
-    if recipe.clip_skip is not None and recipe.clip_skip > layers:
-        refuse("clip_skip", f"{recipe.clip_skip} is more than the {layers} layers of the text encoder")
+    if clip_skip is not None and clip_skip > layers:
+        refuse("clip_skip", f"{clip_skip} is more than the {layers} layers of the text encoder")
     return found
+
+
+def latent_problems(configs: Configs) -> list[Problem]:
+    """A UNet and a VAE that do not speak of the same latents."""
+    unet, vae = configs["unet"], configs["vae"]
+    if unet.in_channels == vae.latent_channels == unet.out_channels:
+        return []
+    what = (
+        f"the UNet takes {unet.in_channels} channels and gives {unet.out_channels}, but the latents of the VAE have "
+        f"{vae.latent_channels}"
+    )
+    return [Problem("checkpoint", what)]
 
 
 def vae_factor(configs: Configs) -> int:
@@ -77,34 +90,41 @@ def latent_channels(configs: Configs) -> int:
     return configs["unet"].in_channels
 
 
-def guidance(recipe: Recipe, configs: Configs) -> Guidance:
-    """The recipe's guidance, told to the network where the network was distilled for that."""
+def guidance(scale: float, rescale: float, configs: Configs) -> Guidance:
+    """Guidance, told to the network where the network was distilled for that."""
     embedded = configs["unet"].time_cond_proj_dim is not None
-    return Guidance(recipe.guidance_scale, recipe.guidance_rescale, embedded)
+    return Guidance(scale, rescale, embedded)
 
 
-def encode(backend: Backend, parts: Mapping[str, Any], recipe: Recipe, guidance: Guidance, say: Say) -> Conditioning:
+def encode(backend: Backend, parts: Mapping[str, Any], wish: Wish, guidance: Guidance, say: Say) -> Conditioning:
     """The prompt, and the negative prompt where guidance needs one. Clip skip is for the prompt alone."""
-    positive = _encode_text(backend, parts, recipe.prompt, "prompt", recipe.clip_skip, say)
+    positive = _encode_text(backend, parts, wish.prompt, "prompt", wish.clip_skip, say)
     if not guidance.doubles:
         return Conditioning(positive, None)
-    negative = _encode_text(backend, parts, recipe.negative_prompt or "", "negative_prompt", None, say)
+    negative = _encode_text(backend, parts, wish.negative_prompt or "", "negative_prompt", None, say)
     return Conditioning(positive, negative)
 
 
-def decode(backend: Backend, parts: Mapping[str, Any], latents: Array) -> np.ndarray:
-    """Latents to pictures (B, H, W, 3) uint8."""
+def decode(backend: Backend, parts: Mapping[str, Any], latents: Array) -> Array:
+    """See `Pipeline.decode`."""
     return backend.decode(parts["vae"], latents)
 
 
 def _encode_text(backend: Backend, parts: Mapping[str, Any], text: str, key: str, skip: int | None, say: Say) -> Array:
-    """Text to hidden states (1, L, D); says what did not fit the encoder's length."""
-    tokenizer, encoder = parts["tokenizer"], parts["text_encoder"]
+    """Text to hidden states (1, L, D)."""
+    encoder = parts["text_encoder"]
+    ids, mask = tokens(parts["tokenizer"], text, key, say)
+    return backend.encode_text(
+        encoder, ids, mask if getattr(encoder.config, "use_attention_mask", False) else None, skip
+    )
+
+
+def tokens(tokenizer: Any, text: str, key: str, say: Say) -> tuple[np.ndarray, np.ndarray]:
+    """Token ids and mask, (1, L) each, padded to the tokenizer's length; says what did not fit into it."""
     length = tokenizer.model_max_length
     kept = tokenizer(text, padding="max_length", max_length=length, truncation=True, return_tensors="np")
     whole = tokenizer(text, return_tensors="np", verbose=False).input_ids
     if whole.shape[-1] > length:
         removed = tokenizer.decode(whole[0, length - 1 : -1])
         say(f"{key}: the text encoder reads {length} tokens at most, so this was left out: {removed}")
-    mask = kept.attention_mask if getattr(encoder.config, "use_attention_mask", False) else None
-    return backend.encode_text(encoder, np.asarray(kept.input_ids), mask, skip)
+    return np.asarray(kept.input_ids), np.asarray(kept.attention_mask)

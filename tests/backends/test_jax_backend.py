@@ -21,11 +21,12 @@ from flax import nnx
 from components.jax_models.unet_2d_condition import UNetOutput
 from components.schedulers import Tableau, find_scheduler, scheduler_classes
 from components.schedulers.tableau import stack
-from runner.backends.base import Conditioning, Guidance, NoiseSpec
+from runner.backends.base import Change, Conditioning, Guidance, NoiseSpec
 from runner.backends.jax import Component, JaxBackend, Pace, pick_device, pick_dtype
 from runner.backends.jax_programs import guidance_embedding
 from runner.backends.torch import TorchBackend
-from runner.backends.torch import guidance_embedding as torch_guidance_embedding
+from runner.backends.torch_guidance import guidance_embedding as torch_guidance_embedding
+from runner.backends.torch_noise import GeneratorNoise
 from runner.errors import RecipeError
 
 SD = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear"}
@@ -42,7 +43,7 @@ class Toy(nnx.Module):
         self.weight = nnx.Param(jnp.asarray([0.6], jnp.float32))
         self.config = None
 
-    def __call__(self, x: Any, timestep: Any, states: Any, condition: Any) -> UNetOutput:
+    def __call__(self, x: Any, timestep: Any, states: Any) -> UNetOutput:
         prompt = states.mean(1)[:, :, None, None]
         return UNetOutput(jnp.tanh(self.weight[...] * x + timestep[:, None, None, None] / 900 + prompt))
 
@@ -81,7 +82,7 @@ def denoise(backend: Any, toy: Any, table: Tableau, guidance: Guidance, noise: N
     array: Callable[[np.ndarray], Any] = torch.tensor if isinstance(backend, TorchBackend) else jnp.asarray
     conditioning = Conditioning(array(STATES[0]), array(STATES[1]) if guidance.doubles else None)
     rows: list[int] = []
-    latents = backend.denoise(toy, table, noise, conditioning, guidance, lambda row, *_: rows.append(row))
+    latents = backend.denoise(toy, table, noise, conditioning, guidance, lambda row, _: rows.append(row))
     assert rows == list(range(table.rows))
     return backend.to_numpy(latents)
 
@@ -125,6 +126,26 @@ def test_different_schedulers_share_a_batch(backend: JaxBackend, compiled: list[
         together = denoise(backend, Component.of(Toy()), tables, Guidance(4.0))
         np.testing.assert_allclose(together[image], alone[image], rtol=1e-5, atol=1e-5)
     assert compiled.count("jit(denoise_rows)") <= 1
+
+
+def test_latents_and_guidance_can_be_changed_on_the_way(backend: JaxBackend, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Row by row, as torch does; and with noise of the caller's own."""
+    monkeypatch.setattr(backend, "row_by_row", True)
+    sampler = table("EulerAncestralDiscreteScheduler", 6)
+    results = []
+    for which, toy in ((TorchBackend("cpu", "float32", 1), TorchToy()), (backend, Component.of(Toy()))):
+        array: Callable[[np.ndarray], Any] = torch.tensor if toy.__class__ is TorchToy else jnp.asarray
+
+        def after(row: int, latents: Any) -> Change | None:
+            if row == 2:
+                return Change(latents=latents * 0.5)
+            return Change(guidance=Guidance(6.0)) if row == 3 else None
+
+        generator = torch.Generator().manual_seed(3)
+        noise = GeneratorNoise(generator, (2, *SHAPE))
+        given = Conditioning(array(STATES[0]), array(STATES[1]))
+        results.append(which.to_numpy(which.denoise(toy, sampler, noise, given, Guidance(2.0), after)))
+    assert np.abs(results[1] - results[0]).max() <= 1e-4 * np.abs(results[0]).max()
 
 
 def test_noise_on_the_device_depends_on_the_seed_alone(backend: JaxBackend) -> None:

@@ -5,7 +5,8 @@ import pytest
 import torch
 
 from runner.backends.base import Guidance
-from runner.backends.torch import guidance_embedding, guide, pick_device, pick_dtype
+from runner.backends.torch import pick_device, pick_dtype
+from runner.backends.torch_guidance import guidance_embedding, guide
 from runner.errors import RecipeError
 
 

@@ -201,7 +201,7 @@ class TestNoise:
                 NoiseSpec((1,), SHAPE, on_device=True, row_dtype="float32"),
                 Conditioning(torch.zeros(1, 2, 3), None),
                 Guidance(1.0),
-                lambda row: None,
+                lambda row, latents: None,
             )
         finally:
             torch.randn = original

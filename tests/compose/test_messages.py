@@ -250,7 +250,7 @@ def test_a_wrong_scheduler_does_not_hide_two_schedules(says) -> None:
         ("defaults: [scheduler: euler]", "write: - override /scheduler: euler"),
         ("defaults: [override scheduler: euler]", "write: - override /scheduler: euler"),
         ("defaults: [override /recipe: sd15]", "write: - sd15"),
-        ("defaults: [sd51]", "mine.yaml:1 defaults: sd51: there is no recipe 'sd51'. Did you mean 'sd15'?"),
+        ("defaults: [sd155]", "mine.yaml:1 defaults: sd155: there is no recipe 'sd155'. Did you mean 'sd15'?"),
         ("defaults: [mine]", "this recipe builds on itself: mine → mine"),
         ("defaults: [override /scheduler: null]", "the choice for 'scheduler' must be one name"),
         ("defaults: [override /scheduler: euler, override /scheduler: lms]", "chosen twice"),

@@ -62,6 +62,28 @@ def test_same_picture_as_torch(
     assert np.abs(found - expected).max() <= 2
 
 
+PROMPTED = {"guidance_scale": 5.0, "guidance_rescale": 0.7, "negative_prompt": "small, blurry", "clip_skip": 1}
+FAMILY: dict[str, tuple[str, dict[str, Any]]] = {
+    "sd21": ("DDIMScheduler", {"guidance_scale": 1.0}),
+    "lcm": ("DDIMScheduler", {"guidance_scale": 8.0}),
+    "sdxl_no_zeros": ("EulerDiscreteScheduler", PROMPTED),
+    "ddim": ("DDPMScheduler", {"prompt": ""}),
+}
+
+
+@pytest.mark.parametrize("kind", FAMILY)
+def test_other_kinds_of_checkpoints(
+    family: Callable[[str], Path], run: Callable[..., RunResult], recipe: Callable[..., Recipe], kind: str
+) -> None:
+    """v-prediction without guidance, guidance told to the network, two encoders and sizes, no prompt at all."""
+    scheduler, call = FAMILY[kind]
+    keys = {"checkpoint": {"repo": str(family(kind))}, "scheduler": {"name": scheduler}, "num_images": 2} | call
+    expected = pixels(run(**keys))
+    found = pixels(execute(recipe(**keys, backend=JAX), progress=False))
+    assert expected.std() > 10
+    assert np.abs(found - expected).max() <= 2
+
+
 def test_one_compilation_for_a_sweep(recipe: Callable[..., Recipe], jax_session: Session) -> None:
     """Counted by JAX's own event log: 3 schedulers, 2 guidance scales, 2 numbers of steps, each its prompt and seed."""
     import jax

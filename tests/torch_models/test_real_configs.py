@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from components import AutoencoderKL, UNet2DConditionModel
+from components import AutoencoderKL, UNet2DConditionModel, UNet2DModel
 
 CONFIGS = json.loads(Path(__file__).with_name("real_configs.json").read_text())
 UNETS = {
@@ -20,6 +20,10 @@ UNETS = {
     "stable-diffusion-xl-base-1.0": (2_567_463_684, 1680, "0f5e5ad83f87e94f"),
     "sdxl-turbo": (2_567_463_684, 1680, "0f5e5ad83f87e94f"),
     "stable-diffusion-xl-refiner-1.0": (2_259_526_660, 1220, "b9ea3f66dabe9313"),
+}
+DDPM = {
+    "ddpm-cifar10-32": (35_746_307, 328, "63848307576d5ef1"),
+    "ddpm-celebahq-256": (113_673_219, 450, "fee603ae92989fc7"),
 }
 
 
@@ -43,7 +47,16 @@ def test_unets_have_the_names_and_counts_of_the_files(name):
     assert facts(on_meta(UNet2DConditionModel, CONFIGS[name]["unet"])) == UNETS[name]
 
 
-@pytest.mark.parametrize("name", CONFIGS)
+@pytest.mark.parametrize("name", DDPM)
+def test_unconditional_unets_have_the_names_counts_and_shapes_of_the_files(name):
+    import diffusers
+
+    ours = on_meta(UNet2DModel, CONFIGS[name]["unet"])
+    assert facts(ours) == DDPM[name]
+    assert shapes(ours) == shapes(on_meta(diffusers.UNet2DModel, CONFIGS[name]["unet"]))
+
+
+@pytest.mark.parametrize("name", [name for name in CONFIGS if "vae" in CONFIGS[name]])
 def test_autoencoders_have_the_names_and_counts_of_the_files(name):
     assert facts(on_meta(AutoencoderKL, CONFIGS[name]["vae"])) == (83_653_863, 248, "5af665b0510d8281")
 

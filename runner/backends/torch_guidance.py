@@ -1,0 +1,102 @@
+"""The network as the torch engine calls it: prompts, further conditions and guidance around a U-Net.
+
+It knows what a network is given beside latents and timestep, and nothing of tables or noise.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from runner.backends.base import Array, Conditioning, Guidance
+
+
+class GuidedNetwork:
+    """`network(x, timestep)`: float32 in and out, (B, C, h, w), the U-Net in its own dtype between."""
+
+    def __init__(
+        self,
+        unet: Any,
+        conditioning: Conditioning,
+        guidance: Guidance,
+        dtype: torch.dtype,
+        device: torch.device,
+    ) -> None:
+        self.unet, self.dtype, self.device = unet, dtype, device
+        self.conditioning, self.guidance = conditioning, guidance
+        self._ready: dict[int, tuple[tuple[Any, ...], dict[str, Any]]] = {}
+
+    def steer(self, conditioning: Conditioning | None, guidance: Guidance | None) -> None:
+        """Other conditions, another guidance; None leaves them as they are."""
+        self.conditioning = conditioning or self.conditioning
+        self.guidance = guidance or self.guidance
+        self._ready.clear()
+
+    def __call__(self, x: Tensor, timestep: Tensor) -> Tensor:
+        context, conditions = self._conditions(len(x))
+        x = x.to(self.dtype)
+        if not self._doubles:
+            return self.unet(x, timestep, *context, **conditions).sample.float()
+        clock = timestep if timestep.ndim == 0 else torch.cat([timestep, timestep])
+        out = self.unet(torch.cat([x, x]), clock, *context, **conditions).sample.float()
+        without, with_prompt = out.chunk(2)
+        return guide(without, with_prompt, self.guidance)
+
+    @property
+    def _doubles(self) -> bool:
+        return self.guidance.doubles and self.conditioning.negative is not None
+
+    def _conditions(self, count: int) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """Positional and named arguments of the U-Net for a batch of `count`; of both calls that guidance takes."""
+        if count in self._ready:
+            return self._ready[count]
+        given = self.conditioning
+        context: tuple[Any, ...] = ()
+        conditions: dict[str, Any] = {}
+        if given.positive is not None:
+            negative = given.negative if self._doubles else None
+            context = (self._joined(given.positive, negative, count),)
+            conditions["timestep_cond"] = self._told_guidance(count)
+        if given.added:
+            negative_added: Mapping[str, Array] = given.negative_added if self._doubles else {}
+            conditions["added_cond_kwargs"] = {
+                name: self._joined(value, negative_added.get(name, value if self._doubles else None), count)
+                for name, value in given.added.items()
+            }
+        self._ready[count] = context, conditions
+        return context, conditions
+
+    def _joined(self, positive: Array, negative: Array | None, count: int) -> Tensor:
+        """Rows for a batch, those without the prompt first; a single row is repeated before the two are joined."""
+        parts = [positive] if negative is None else [negative, positive]
+        tensors = (torch.as_tensor(part, device=self.device) for part in parts)
+        return torch.cat([tensor.expand(count, *tensor.shape[1:]) for tensor in tensors])
+
+    def _told_guidance(self, count: int) -> Tensor | None:
+        if not self.guidance.embedded:
+            return None
+        embedding = guidance_embedding(self.guidance.scale - 1.0, self.unet.config.time_cond_proj_dim)
+        return embedding.to(self.device, self.dtype).expand(count, -1)
+
+
+def guide(without: Tensor, with_prompt: Tensor, guidance: Guidance) -> Tensor:
+    """Outputs without and with the prompt, (B, C, h, w) each, to the guided one; rescaled per image where asked."""
+    out = without + guidance.scale * (with_prompt - without)
+    if guidance.rescale > 0.0:
+        dims = tuple(range(1, out.ndim))
+        rescaled = out * (with_prompt.std(dims, keepdim=True) / out.std(dims, keepdim=True))
+        out = guidance.rescale * rescaled + (1.0 - guidance.rescale) * out
+    return out
+
+
+def guidance_embedding(weight: float, dim: int) -> Tensor:
+    """(1, dim) sinusoids [sin, cos] of 1000 · weight: the guidance scale as distilled networks are told it."""
+    half = dim // 2
+    frequencies = torch.exp(torch.arange(half, dtype=torch.float32) * -(math.log(10000.0) / (half - 1)))
+    angles = weight * 1000.0 * frequencies
+    embedding = torch.cat([angles.sin(), angles.cos()])
+    return torch.nn.functional.pad(embedding, (0, dim % 2))[None]

@@ -1,0 +1,129 @@
+"""Prompt to picture with two text encoders and micro-conditioning: Stable Diffusion XL and what was made of it.
+
+Podell et al. 2023, arXiv 2307.01952. Both encoders are read before their last layer, side by side; the second one's
+pooled embedding and the picture's sizes and crop go to the network as well. Refining a picture is not here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from components.model_config import AutoencoderKLConfig, UNet2DConditionConfig
+from runner.backends.base import Conditioning, Guidance
+from runner.errors import Problem
+from runner.pipelines.text_to_image import default_size, guidance, latent_channels, latent_problems, tokens, vae_factor
+
+if TYPE_CHECKING:
+    from runner.backends.base import Array, Backend
+    from runner.pipelines.base import Configs, Say, Wish
+    from runner.schema import Recipe
+
+__all__ = ["default_size", "guidance", "latent_channels", "vae_factor"]
+
+CLASSES = ("StableDiffusionXLPipeline",)
+COMPONENTS = ("tokenizer", "tokenizer_2", "text_encoder", "text_encoder_2", "unet", "vae")
+OPTIONAL = ("tokenizer", "text_encoder")
+MODELS = {
+    "unet": ("UNet2DConditionModel", UNet2DConditionConfig),
+    "vae": ("AutoencoderKL", AutoencoderKLConfig),
+}
+SCHEDULER_PATCH: Mapping[str, Any] = {}
+FORCE_ZEROS = "force_zeros_for_empty_prompt"
+SIZES = 6  # original height and width, crop from the top and the left, target height and width
+
+
+def problems(recipe: Recipe, configs: Configs) -> list[Problem]:
+    """See `fit_problems`."""
+    return fit_problems(recipe.clip_skip, configs)
+
+
+def fit_problems(clip_skip: int | None, configs: Configs) -> list[Problem]:
+    """Components that do not fit one another, and a clip skip that leaves no layer."""
+    unet, encoders = configs["unet"], _present(configs, "text_encoder")
+    found = latent_problems(configs)
+    widths = [encoder.get("hidden_size") for encoder in encoders]
+    if None not in widths and set(unet.per_block("cross_attention_dim")) != {sum(widths)}:
+        given = " and ".join(map(str, widths))
+        what = f"the UNet attends to {unet.cross_attention_dim} numbers a token, but the text encoders give {given}"
+        found.append(Problem("checkpoint", what))
+    if unet.addition_embed_type != "text_time":
+        what = (
+            f"the UNet takes {unet.addition_embed_type or 'no'} further conditions, but this pipeline gives text_time"
+        )
+        found.append(Problem("checkpoint", what))
+    else:
+        pooled, wanted = encoders[-1].get("projection_dim", 512), unet.projection_class_embeddings_input_dim
+        if SIZES * unet.addition_time_embed_dim + pooled != wanted:
+            what = (
+                f"the UNet takes {wanted} numbers of pooled text and sizes, but gets {pooled} of text_encoder_2 and "
+                f"{SIZES} times {unet.addition_time_embed_dim} of sizes"
+            )
+            hint = "a UNet that takes five sizes instead of six is a refiner, which starts from a picture"
+            found.append(Problem("checkpoint", what, hint=hint))
+    layers = min(encoder.get("num_hidden_layers", 12) for encoder in encoders)
+    if clip_skip is not None and clip_skip >= layers:
+        what = f"{clip_skip} leaves none of the {layers} layers of a text encoder, whose last is never read"
+        found.append(Problem("clip_skip", what))
+    return found
+
+
+def encode(backend: Backend, parts: Mapping[str, Any], wish: Wish, guidance: Guidance, say: Say) -> Conditioning:
+    """Both prompts' hidden states and pooled embeddings, with the sizes they go with.
+
+    No negative prompt at all is zeros where the checkpoint wants that, an empty one is encoded. Clip skip is for the
+    prompt alone.
+    """
+    size = (wish.height, wish.width)
+    ids = _ids(wish.original_size or size, wish.crops_coords_top_left, wish.target_size or size)
+    hidden, pooled = _encode_texts(backend, parts, (wish.prompt, wish.prompt_2), "prompt", wish.clip_skip, say)
+    positive = Conditioning(hidden, None, {"text_embeds": pooled, "time_ids": ids})
+    if not guidance.doubles:
+        return positive
+    if wish.negative_prompt is None and wish.flags.get(FORCE_ZEROS, True):
+        negative, negative_pooled = hidden * 0, pooled * 0
+    else:
+        texts = (wish.negative_prompt or "", wish.negative_prompt_2)
+        negative, negative_pooled = _encode_texts(backend, parts, texts, "negative_prompt", None, say)
+    if wish.negative_original_size and wish.negative_target_size:
+        ids = _ids(wish.negative_original_size, wish.negative_crops_coords_top_left, wish.negative_target_size)
+    return replace(positive, negative=negative, negative_added={"text_embeds": negative_pooled, "time_ids": ids})
+
+
+def decode(backend: Backend, parts: Mapping[str, Any], latents: Array) -> Array:
+    """See `Pipeline.decode`. The autoencoder of this family overflows in float16 and says so."""
+    return backend.decode(parts["vae"], latents, upcast=parts["vae"].config.force_upcast)
+
+
+def _encode_texts(
+    backend: Backend,
+    parts: Mapping[str, Any],
+    texts: tuple[str, str | None],
+    key: str,
+    skip: int | None,
+    say: Say,
+) -> tuple[Array, Array]:
+    """(1, L, D) and (1, P) of a text; what the second encoder reads may be another one."""
+    first, second = texts
+    reads = {"tokenizer": first, "tokenizer_2": first if second is None else second}
+    # what does not fit is said once, unless the two texts differ
+    says = {"tokenizer": say, "tokenizer_2": say if second is not None or "tokenizer" not in parts else _silent}
+    names = [name for name in ("tokenizer", "tokenizer_2") if parts.get(name) is not None]
+    ids = [tokens(parts[name], reads[name], key, says[name])[0] for name in names]
+    return backend.encode_texts(_present(parts, "text_encoder"), ids, skip)
+
+
+def _ids(original: tuple[int, int], crop: tuple[int, int], target: tuple[int, int]) -> np.ndarray:
+    return np.asarray([[*original, *crop, *target]], dtype=np.float32)
+
+
+def _present(things: Mapping[str, Any], name: str) -> list[Any]:
+    """The first and the second of a kind, without those that are absent."""
+    return [things[key] for key in (name, f"{name}_2") if things.get(key) is not None]
+
+
+def _silent(sentence: str) -> None:
+    pass

@@ -1,0 +1,53 @@
+"""What a pipeline returns: images as PIL pictures, numpy arrays or tensors, in an object read by name or by index."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from torch import Tensor
+
+from runner.errors import Problem, RecipeError, nearest
+
+OUTPUT_TYPES = ("pil", "np", "pt", "latent")
+
+
+class ImagePipelineOutput(NamedTuple):
+    """`output.images`, `output["images"]` and `output[0]` are the same."""
+
+    images: Any
+
+    def __getitem__(self, key: Any) -> Any:
+        return getattr(self, key) if isinstance(key, str) else tuple(self)[key]
+
+
+class StableDiffusionPipelineOutput(NamedTuple):
+    """As `ImagePipelineOutput`; `nsfw_content_detected` is None, as no safety checker is run."""
+
+    images: Any
+    nsfw_content_detected: list[bool] | None = None
+
+    def __getitem__(self, key: Any) -> Any:
+        return getattr(self, key) if isinstance(key, str) else tuple(self)[key]
+
+
+def check_output_type(output_type: str, allowed: tuple[str, ...] = OUTPUT_TYPES) -> None:
+    """Raises RecipeError (a ValueError) for a kind of output there is not."""
+    if output_type not in allowed:
+        what = f"is {output_type!r}, which is no kind of output"
+        raise RecipeError([Problem("output_type", what, allowed, nearest(str(output_type), allowed))])
+
+
+def as_output(images: Tensor, output_type: str) -> Any:
+    """Images (B, C, H, W) in [0, 1]: "pt" as they are, "np" (B, H, W, C) float32, "pil" a list of pictures."""
+    if output_type == "pt":
+        return images
+    array = images.permute(0, 2, 3, 1).cpu().numpy()
+    return array if output_type == "np" else [_picture(image) for image in array]
+
+
+def _picture(image: np.ndarray) -> Any:
+    from PIL import Image
+
+    pixels = (image * 255).round().astype(np.uint8)
+    return Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels)

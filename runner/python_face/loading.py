@@ -1,0 +1,91 @@
+"""From a checkpoint to the components of a pipeline object, and back into a folder. Knows no call and no picture."""
+
+from __future__ import annotations
+
+import importlib
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from components.checkpoint import Checkpoint, open_checkpoint
+from components.component_files import ComponentFiles
+from components.errors import CheckpointError
+from components.schedulers import find_scheduler
+from components.torch_models.loading import as_dtype
+from components.torch_models.saving import FORMAT_VERSION
+from components.torch_models.text_encoder import save_text_encoder
+from runner.backends.torch import load_component
+from runner.plan import checkpoint_source, find_pipeline
+
+CLASSES = {
+    "runner.pipelines.text_to_image": ("runner.python_face.stable_diffusion", "StableDiffusionPipeline"),
+    "runner.pipelines.text_to_image_xl": ("runner.python_face.stable_diffusion_xl", "StableDiffusionXLPipeline"),
+}
+
+
+def open_pipeline(repo: str | Path, **where: Any) -> tuple[Checkpoint, type]:
+    """A checkpoint, and the class here that serves its pipeline. Raises CheckpointError, RecipeError."""
+    checkpoint = open_checkpoint(checkpoint_source(str(repo)), **where)
+    kind = find_pipeline(checkpoint)
+    module, name = CLASSES.get(kind.__name__, ("", ""))  # type: ignore[attr-defined]
+    if not module:
+        module, name = "runner.python_face.unconditional", checkpoint.index["_class_name"]
+    return checkpoint, getattr(importlib.import_module(module), name)
+
+
+def load_components(
+    kind: Any, checkpoint: Checkpoint, names: Iterable[str], dtype: torch.dtype | str | Mapping[str, Any] | None
+) -> dict[str, Any]:
+    """The named components, one after the other; optional ones that the checkpoint has not are left out."""
+    loaded = {}
+    for name in names:
+        if name in kind.OPTIONAL and name not in checkpoint.component_names:
+            continue
+        files = checkpoint.component(name)
+        if name == "scheduler":
+            loaded[name] = find_scheduler(files.class_name).from_config(files.config)
+            continue
+        _check_class(kind, name, files)
+        loaded[name] = load_component(name, files, torch.device("cpu"), _dtype_of(name, dtype))
+    return loaded
+
+
+def save_components(
+    folder: Path,
+    class_name: str,
+    components: Mapping[str, Any],
+    flags: Mapping[str, Any],
+    variant: str | None,
+    max_shard_size: int | str,
+) -> None:
+    """model_index.json and the components, in the layout of the public checkpoints. Raises CheckpointError."""
+    if folder.is_file():
+        raise CheckpointError(f"{folder} is a file; expected a folder to save to.")
+    folder.mkdir(parents=True, exist_ok=True)
+    index: dict[str, Any] = {"_class_name": class_name, "_diffusers_version": FORMAT_VERSION, **flags}
+    for name, part in components.items():
+        if part is None:
+            index[name] = [None, None]
+            continue
+        library = "transformers" if name.startswith(("text_encoder", "tokenizer")) else "diffusers"
+        index[name] = [library, type(part).__name__]
+        if name.startswith("text_encoder"):
+            save_text_encoder(part, folder / name, variant=variant, max_shard_size=max_shard_size)
+        elif name.startswith("tokenizer") or name == "scheduler":
+            part.save_pretrained(folder / name)
+        else:
+            part.save_pretrained(folder / name, variant=variant, max_shard_size=max_shard_size)
+    (folder / "model_index.json").write_text(json.dumps(index, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+
+
+def _dtype_of(name: str, dtype: torch.dtype | str | Mapping[str, Any] | None) -> torch.dtype:
+    return as_dtype(dtype.get(name, dtype.get("default")) if isinstance(dtype, Mapping) else dtype)
+
+
+def _check_class(kind: Any, name: str, files: ComponentFiles) -> None:
+    expected = kind.MODELS.get(name, (files.class_name,))[0]
+    if files.class_name != expected:
+        raise CheckpointError(f"{files.config_path}: the {name} is a {files.class_name}, but must be a {expected}.")

@@ -1,0 +1,100 @@
+"""StableDiffusionPipeline: the call that takes a prompt, for Stable Diffusion 1.x, 2.x and latent consistency."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from runner.backends.base import Guidance
+from runner.pipelines import text_to_image
+from runner.pipelines.base import Wish
+from runner.python_face.base import Generators
+from runner.python_face.text_to_image import Call, Callback, PromptPipeline, Texts
+
+
+class StableDiffusionPipeline(PromptPipeline):
+    """Components: tokenizer, text_encoder, unet, vae, scheduler. No safety checker is run."""
+
+    kind = text_to_image
+    FLAGS = {"requires_safety_checker": False}  # noqa: RUF012 (read-only by its annotation in the base)
+
+    def _extra_index(self) -> dict[str, Any]:
+        absent = {name: [None, None] for name in ("safety_checker", "feature_extractor", "image_encoder")}
+        return {**absent, "requires_safety_checker": False}
+
+    def __call__(
+        self,
+        prompt: Texts = None,
+        height: int | None = None,
+        width: int | None = None,
+        num_inference_steps: int = 50,
+        timesteps: Sequence[float] | None = None,
+        sigmas: Sequence[float] | None = None,
+        guidance_scale: float = 7.5,
+        negative_prompt: Texts = None,
+        num_images_per_prompt: int = 1,
+        eta: float | None = None,
+        generator: Generators = None,
+        latents: Tensor | None = None,
+        prompt_embeds: Tensor | None = None,
+        negative_prompt_embeds: Tensor | None = None,
+        *,
+        output_type: str = "pil",
+        return_dict: bool = True,
+        guidance_rescale: float = 0.0,
+        clip_skip: int | None = None,
+        callback_on_step_end: Callback | None = None,
+        callback_on_step_end_tensor_inputs: Sequence[str] = ("latents",),
+    ) -> Any:
+        """Pictures, prompt by prompt: `.images`, a list of PIL pictures unless `output_type` says otherwise.
+
+        Args:
+            prompt: one text or a list of them; or `prompt_embeds` (B, L, D), as of `encode_prompt`.
+            timesteps, sigmas: a listed schedule instead of `num_inference_steps`; any scheduler takes one.
+            eta: of schedulers that have it; others ignore it.
+            generator: one for all images, drawn from in one call and left where the call ended; or one for each.
+            latents: (B, C, h, w) of unit variance, to start from instead of a draw.
+            callback_on_step_end: called as (pipeline, row, timestep, tensors) after each network evaluation; what it
+                returns of the tensors takes their place. `pipeline._interrupt = True` stops there.
+
+        Raises:
+            ValueError: arguments that cannot work, told before anything is computed.
+        """
+        height, width = self._size(height, width)
+        call = Call(
+            prompts={"prompt": prompt, "negative_prompt": negative_prompt},
+            wish=Wish("", height, width, clip_skip=clip_skip),
+            steps=num_inference_steps,
+            timesteps=timesteps,
+            sigmas=sigmas,
+            guidance_scale=guidance_scale,
+            guidance_rescale=guidance_rescale,
+            eta=eta,
+            count=num_images_per_prompt,
+            generator=generator,
+            latents=latents,
+            output_type=output_type,
+            callback=callback_on_step_end,
+            callback_inputs=callback_on_step_end_tensor_inputs,
+            embeds={"prompt_embeds": prompt_embeds, "negative_prompt_embeds": negative_prompt_embeds},
+        )
+        return self._finish(self._draw(call), return_dict)
+
+    def encode_prompt(
+        self,
+        prompt: Texts,
+        device: torch.device | str | None = None,
+        num_images_per_prompt: int = 1,
+        do_classifier_free_guidance: bool = True,
+        negative_prompt: Texts = None,
+        clip_skip: int | None = None,
+    ) -> tuple[Tensor, Tensor | None]:
+        """Embeddings (B, L, D) of a prompt and of the negative prompt, to be given to a call."""
+        prompts = {"prompt": prompt, "negative_prompt": negative_prompt}
+        guidance = Guidance(2.0 if do_classifier_free_guidance else 1.0)
+        found = self._encoded(prompts, Wish("", 0, 0, clip_skip=clip_skip), guidance, num_images_per_prompt)
+        negative = None if found.negative is None else found.negative.to(device)
+        return found.positive.to(device), negative  # type: ignore[union-attr]

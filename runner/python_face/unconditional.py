@@ -1,0 +1,65 @@
+"""DDPMPipeline and DDIMPipeline: pictures out of noise alone."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from components.schedulers.base import Scheduler
+from runner.backends.base import Conditioning, Guidance
+from runner.pipelines import unconditional
+from runner.python_face.base import DiffusionPipeline, Generators
+from runner.python_face.images import ImagePipelineOutput, as_output, check_output_type
+
+NOTHING = Conditioning(None, None)
+
+
+class _UnconditionalPipeline(DiffusionPipeline):
+    kind = unconditional
+
+    def _draw(self, table: Any, batch: int, generator: Generators, output_type: str, return_dict: bool) -> Any:
+        check_output_type(output_type, ("pil", "np", "pt"))
+        configs, backend = self._configs(), self._backend()
+        shape = (batch, self.kind.latent_channels(configs), *self.kind.default_size(configs))
+        latents = self._denoise(backend, table, shape, NOTHING, Guidance(1.0), generator)
+        images = as_output(self.kind.decode(backend, self._components, latents), output_type)
+        return ImagePipelineOutput(images) if return_dict else (images,)
+
+
+class DDPMPipeline(_UnconditionalPipeline):
+    """Components: unet, scheduler."""
+
+    def __call__(
+        self,
+        batch_size: int = 1,
+        generator: Generators = None,
+        num_inference_steps: int = 1000,
+        output_type: str = "pil",
+        return_dict: bool = True,
+    ) -> Any:
+        """`.images`: so many pictures of what the network was trained on. Raises ValueError before computing."""
+        table = self._table(num_inference_steps, None, None, None)
+        return self._draw(table, batch_size, generator, output_type, return_dict)
+
+
+class DDIMPipeline(_UnconditionalPipeline):
+    """Components: unet, scheduler; whatever scheduler it gets becomes a DDIMScheduler."""
+
+    def _at_home(self, scheduler: Scheduler) -> Scheduler:
+        from components.schedulers import DDIMScheduler
+
+        return DDIMScheduler.from_config(scheduler.config)
+
+    def __call__(
+        self,
+        batch_size: int = 1,
+        generator: Generators = None,
+        eta: float = 0.0,
+        num_inference_steps: int = 50,
+        use_clipped_model_output: bool | None = None,
+        output_type: str = "pil",
+        return_dict: bool = True,
+    ) -> Any:
+        """As `DDPMPipeline`'s; `eta` from 0, deterministic, to 1, as random as DDPM."""
+        run = self.scheduler.with_run(eta=float(eta), use_clipped_model_output=bool(use_clipped_model_output))
+        table = self.scheduler.tableau(num_inference_steps, run=run)
+        return self._draw(table, batch_size, generator, output_type, return_dict)
