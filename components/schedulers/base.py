@@ -42,6 +42,8 @@ class RunOptions:
     s_tmax: float = float("inf")
     s_noise: float = 1.0
     order: int = 4
+    strength: float = 1.0
+    mu: float | None = None
 
 
 class Scheduler:
@@ -53,6 +55,8 @@ class Scheduler:
     """Whether x is kept as alpha x0 + sigma eps; otherwise as x0 + sigma eps, scaled at the network's door."""
     finite_clock: ClassVar[bool] = False
     """Whether the method needs sigma / alpha finite: zero terminal SNR is then only approached."""
+    ascending: ClassVar[bool] = False
+    """Whether a run goes from data to noise."""
 
     def __init__(self, **options: Any) -> None:
         cls = type(self)
@@ -66,7 +70,7 @@ class Scheduler:
         self._hidden: dict[str, Any] = {}
         self.inherited: dict[str, Any] = {}
         self.dropped: dict[str, Any] = {}
-        self.clock = self.make_clock()
+        self.clock: Any = self.make_clock()
 
     # ---- configuration ---------------------------------------------------------------------------------------------
 
@@ -145,7 +149,7 @@ class Scheduler:
     def make_clock(self) -> Any:
         """What t and sigma mean to each other: here, a training clock of betas."""
         zero_snr = bool(self._values.get("rescale_betas_zero_snr"))
-        betas = {option.name: getattr(self, option.name) for option in BETAS}
+        betas = {option.name: self._values.get(option.name, option.default) for option in BETAS}
         clock = TrainingClock.from_betas(**betas, rescale_betas_zero_snr=zero_snr)
         return clock.with_finite_end() if zero_snr and self.finite_clock else clock
 
@@ -212,7 +216,7 @@ class Scheduler:
 
     def _check(self, schedule: Schedule) -> list[OptionProblem]:
         flag = next((flag for flag in SIGMA_FLAGS if self._values.get(flag)), None)
-        return list(schedule.problems(self.clock, flag))
+        return list(schedule.problems(self.clock, flag, self.ascending))
 
     # ---- the table -------------------------------------------------------------------------------------------------
 
@@ -238,7 +242,7 @@ class Scheduler:
             return Clip("quantile", self.sample_max_value, self.dynamic_thresholding_ratio)
         return Clip("range", self.clip_sample_range) if self._values.get("clip_sample") else None
 
-    def unchecked(self) -> str:
+    def unchecked(self, run: RunOptions) -> str:
         """Why the point-mass check says nothing of this configuration; empty where it does."""
         return ""
 
@@ -268,7 +272,7 @@ class Scheduler:
             parameterisation=self.parameterisation,
             init_noise_sigma=self.init_noise_sigma(grid),
             clip=self.clip,
-            unchecked=self.unchecked(),
+            unchecked=self.unchecked(run),
         ).verify()
 
     def with_run(self, **options: Any) -> RunOptions:

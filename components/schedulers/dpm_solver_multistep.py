@@ -58,9 +58,13 @@ class DPMSolverMultistepScheduler(Scheduler):
     def integrator(self) -> Integrator:
         return Integrator.named(self.algorithm_type)
 
+    @property
+    def clock_length(self) -> int:
+        """Timesteps in use: those of too small a lambda left out."""
+        return self.clock.length - int(np.searchsorted(-self.clock.log_sigmas[::-1], self.lambda_min_clipped))
+
     def spaced_timesteps(self, kind: str, steps: int) -> Array:
-        length = self.clock.length - int(np.searchsorted(-self.clock.log_sigmas[::-1], self.lambda_min_clipped))
-        return space.training_timesteps(kind, steps, length, offset=self.steps_offset, end_point=True)
+        return space.training_timesteps(kind, steps, self.clock_length, offset=self.steps_offset, end_point=True)
 
     def sigma_range(self, steps: int) -> tuple[float, float]:
         return self.clock.sigma_min, self.clock.sigma_max
@@ -100,6 +104,6 @@ class DPMSolverMultistepScheduler(Scheduler):
         declared = form.declared_variance(grid[i], grid[i + 1])
         return Rows(i, grid[i], grid[i + 1], update, i, form.sde, declared)
 
-    def unchecked(self) -> str:
+    def unchecked(self, run: RunOptions) -> str:
         eps_sde = self.integrator.sde and not self.integrator.x0 and self.solver_order > 1
         return "noise of earlier rows comes back through differences of eps" if eps_sde else ""

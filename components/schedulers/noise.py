@@ -155,6 +155,22 @@ class LogSigmaClock:
         return self.factor * np.log(np.asarray(sigma, np.float64))
 
 
+@dataclass(frozen=True)
+class AngleClock:
+    """v-diffusion: timestep = 2/pi atan(sigma / alpha) in [0, 1]; at 1 alpha is zero."""
+
+    sigma_min: float = 0.0
+    sigma_max: float = math.inf
+    length: float = math.inf
+
+    def sigma_at(self, timestep: ArrayLike, *, log: bool = False) -> Array:
+        t = np.asarray(timestep, np.float64)
+        return np.where(t >= 1, np.inf, np.tan(np.minimum(t, 1) * math.pi / 2))
+
+    def timestep_at(self, sigma: ArrayLike) -> Array:
+        return np.arctan(np.asarray(sigma, np.float64)) / (math.pi / 2)
+
+
 def variance_preserving(ratio: ArrayLike) -> tuple[Array, Array]:
     """(alpha, sigma) with alpha^2 + sigma^2 = 1 and sigma / alpha = ratio; a ratio of inf gives (0, 1)."""
     r = np.asarray(ratio, np.float64)

@@ -211,3 +211,16 @@ def prediction_type(*choices: str) -> tuple[Option, ...]:
 
 
 EPS_X0_V = prediction_type("epsilon", "sample", "v_prediction")
+LCM_OPTIONS = (
+    *with_defaults(BETAS, beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear"),
+    Option("original_inference_steps", 50, int, "Steps of the schedule the student was distilled on.", minimum=1),
+    *with_defaults(CLIP, clip_sample=False),
+    *ALPHA_END,
+    *EPS_X0_V,
+    *THRESHOLD,
+    *with_defaults(SPACING, timestep_spacing="leading"),
+    Option("timestep_scaling", 10.0, float, "Factor on t in the boundary condition of the student."),
+    *RESCALE,
+    Option("strength", 1.0, float, "Share of the original schedule to run.", minimum=0, maximum=1, run=True),
+)
+"""Of samplers for students of few steps; spacing and offset are kept for the checkpoint's sake and play no part."""

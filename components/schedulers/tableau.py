@@ -103,8 +103,8 @@ class Rows:
     """Some rows of a table that share one formula.
 
     index (n,): their places in the table; at, to: where each reads and lands; step (n,): the user-visible step.
-    `noise`: which of them take a draw. `variance`: the closed form (gain, added) that the method declares for
-    var(x') = gain var(x) + added on a point mass, where by design it is not sigma'^2.
+    `noise`: which of them take a draw. `variance`, `mean`: the closed forms (gain, added) that the method declares
+    for var(x') = gain var(x) + added, and for the c-part of x' alike, where they are not sigma'^2 and alpha'.
     """
 
     index: Array
@@ -114,6 +114,7 @@ class Rows:
     step: Array
     noise: Any = False
     variance: tuple[Array, Array] | None = None
+    mean: tuple[Array, Array] | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -124,7 +125,7 @@ class Tableau:
     to_x0 (N, 2): x0 = to_x0[0] x + to_x0[1] output. update (N, R, R + 3): state' = update [state, output, x0, noise].
     noise_span (N, 2): the interval of the Brownian clock that the row's draw belongs to; nan where none is taken.
     step (N,): user-visible step. read, land (N, 2): (alpha, sigma) where the row reads x and where it leaves it.
-    declared (N, 2): (gain, added) of a variance the method declares, nan where sigma'^2 holds.
+    declared (N, 2, 2): (gain, added) of a mean and of a variance the method declares; nan where it declares none.
     """
 
     timestep: Array
@@ -187,9 +188,9 @@ class Tableau:
         rounding, size = np.zeros_like(state), np.abs(self.update[..., : self.registers])
         size[..., 0] += np.abs(self.update[..., self.registers] * self.point_mass[:, :1])
         landed, slack = np.empty((self.rows, 2)), np.empty((self.rows, 2))
-        before = np.empty(self.rows)
+        before = np.empty((self.rows, 2))
         for row in range(self.rows):
-            before[row] = state[0, 1:] @ state[0, 1:]
+            before[row] = state[0, 0], state[0, 1:] @ state[0, 1:]
             rounding = np.abs(move[row]) @ rounding + size[row] @ np.abs(state) * 4 * np.finfo(np.float64).eps
             state = move[row] @ state
             state[:, 0] += shift[row]
@@ -199,9 +200,9 @@ class Tableau:
             landed[row] = state[0, 0], state[0, 1:] @ state[0, 1:]
             slack[row] = rounding[0, 0], 2 * np.abs(state[0, 1:]) @ rounding[0, 1:]
         alpha, sigma = self.land.T
-        gain, added = self.declared.T
-        expected = np.stack([alpha, np.where(np.isnan(gain), sigma**2, gain * before + added)], -1)
-        bad = np.abs(landed - expected) > tolerance * np.stack([1 + sigma, (1 + sigma) ** 2], -1) + slack
+        gain, added = np.moveaxis(self.declared, -1, 0)
+        expected = np.where(np.isnan(gain), np.stack([alpha, sigma**2], -1), gain * before + added)
+        bad = ~(np.abs(landed - expected) <= tolerance * np.stack([1 + sigma, (1 + sigma) ** 2], -1) + slack)
         if bad.any():
             row, what = np.argwhere(bad)[0]
             raise TableauError(
@@ -233,7 +234,8 @@ def trace(
     basis = np.eye(registers + 3)
     update = np.zeros((count, registers, registers + 3))
     columns: dict[str, Any] = {name: np.empty(count) for name in ("timestep", "input_scale")}
-    columns |= {name: np.full((count, 2), np.nan) for name in ("to_x0", "noise_span", "read", "land", "declared")}
+    columns |= {name: np.full((count, 2), np.nan) for name in ("to_x0", "noise_span", "read", "land")}
+    columns |= {"declared": np.full((count, 2, 2), np.nan)}
     columns |= {"point_mass": np.empty((count, 2)), "step": np.empty(count, np.int64)}
     for group in groups:
         at, to, noisy = group.at, group.to, np.broadcast_to(group.noise, group.index.shape)
@@ -262,8 +264,9 @@ def trace(
             "step": group.step,
             "point_mass": _network_on_point_mass(at, *coefficients),
         }
-        if group.variance is not None:
-            values["declared"] = np.stack(np.broadcast_arrays(*group.variance), -1)
+        for moment, form in enumerate((group.mean, group.variance)):
+            if form is not None:
+                columns["declared"][group.index, moment] = np.stack(np.broadcast_arrays(*form), -1)
         for name, value in values.items():
             columns[name][group.index] = value
     return Tableau(update=update, init_noise_sigma=init_noise_sigma, clip=clip, unchecked=unchecked, **columns)
