@@ -59,7 +59,10 @@ def open_checkpoint(
     hub = find_repo(repo, revision, Path(cache_dir).expanduser() if cache_dir else None, token, local_files_only)
     commit = hub.cached_commit()
     if commit is None:
-        root = hub.fetch([INDEX])
+        try:
+            root = hub.fetch([INDEX])
+        except CheckpointError as error:
+            raise CheckpointError(f"{error}{_near_folder(folder)}") from None
         commit = root.name
     else:
         root = hub.snapshot(commit)
@@ -309,5 +312,9 @@ def _join(folder: str, name: str) -> str:
 def _no_folder(path: Path) -> str:
     if path.is_file():
         return f"{path} is a file; a checkpoint is a folder (single-file checkpoints are not supported)."
+    return f"{path} is not an existing folder.{_near_folder(path)}"
+
+
+def _near_folder(path: Path) -> str:
     siblings = [p.name for p in path.parent.iterdir() if p.is_dir()] if path.parent.is_dir() else []
-    return f"{path} is not an existing folder.{did_you_mean(path.name, siblings, prefix=f'{path.parent}/')}"
+    return did_you_mean(path.name, siblings, prefix="" if path.parent == Path() else f"{path.parent}/")

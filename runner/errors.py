@@ -29,13 +29,14 @@ class Problem:
     hint: str | None = None
 
     def __str__(self) -> str:
-        lines = [f"{self.where}: {self.what}." + (f" Did you mean '{self.nearest}'?" if self.nearest else "")]
+        meant = f" Did you mean '{self.nearest}'?" if self.nearest else ""
+        lines = [_visible(f"{self.where}: {self.what}.{meant}")]
         if self.allowed:
             rest = len(self.allowed) - LISTED
             names = ", ".join(self.allowed[:LISTED]) + (f" and {rest} more" if rest > 0 else "")
             lines.append(_indented(f"allowed: {names}"))
         if self.hint:
-            lines += [_indented(line) for line in self.hint.splitlines()]
+            lines.append(_indented(self.hint))
         return "\n".join(lines)
 
 
@@ -67,5 +68,10 @@ def nearest(name: str, names: Iterable[str]) -> str | None:
     return by_lower[close[0]] if close and by_lower[close[0]] != name else None
 
 
+def _visible(text: str) -> str:
+    """Control characters as escapes: what is quoted from a file must not steer the terminal."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
+
+
 def _indented(line: str) -> str:
-    return textwrap.fill(line, 118, initial_indent="    ", subsequent_indent="      ", break_on_hyphens=False)
+    return textwrap.fill(_visible(line), 118, initial_indent="    ", subsequent_indent="      ", break_on_hyphens=False)

@@ -25,6 +25,7 @@ from runner.outputs import (
     new_run_folder,
     pixel_sha256,
     to_json,
+    why_not_writable,
     write_atomically,
     write_together,
 )
@@ -62,12 +63,12 @@ class Session:
 
     def backend(self, plan: Plan) -> Backend:
         """The plan's backend; the last one is made again when its thread count differs, as that is process-wide."""
-        from runner.backends.torch import TorchBackend
+        from runner.backends.base import make_backend
 
         key = (plan.recipe.backend.name, plan.device, plan.dtype, plan.threads, plan.recipe.backend.compile)
         if key not in self._backends:
             self._backends.clear()
-            self._backends[key] = TorchBackend(plan.device, plan.dtype, plan.threads, plan.recipe.backend.compile)
+            self._backends[key] = make_backend(*key)
         return self._backends[key]
 
     def parts(self, plan: Plan, backend: Backend) -> dict[str, Any]:
@@ -113,6 +114,8 @@ def execute(
     """
     with InterruptGuard() as guard:
         try:
+            if why := why_not_writable(folder or Path(recipe.output.dir)):
+                raise RecipeError([Problem("output.dir", why)])
             plan = make_plan(recipe, pins)
         except KeyboardInterrupt:
             raise Interrupted("Stopped before the work began.") from None
@@ -125,7 +128,7 @@ def execute(
             raise run.stopped() from None
         except CheckpointError as error:
             raise RecipeError([Problem("checkpoint", str(error).removesuffix("."))]) from error
-        except (MemoryError, RuntimeError) as error:
+        except (MemoryError, OSError, RuntimeError) as error:
             raise RunError(_explain(error, plan)) from error
         finally:
             reporter.close()

@@ -160,6 +160,16 @@ def new_run_folder(root: Path, recipe_name: str, now: datetime | None = None) ->
             attempt += 1
 
 
+def why_not_writable(folder: Path) -> str | None:
+    """Why nothing can be written under `folder`, which need not exist yet; None when something can."""
+    path = folder.absolute()
+    while not path.exists() and path != path.parent:
+        path = path.parent
+    if not path.is_dir():
+        return f"{path} is a file, not a folder"
+    return None if os.access(path, os.W_OK | os.X_OK) else f"{path} cannot be written to"
+
+
 def to_json(value: Mapping[str, Any]) -> bytes:
     """JSON as people read it: indented, except that a list of plain values stays on one line."""
     return (_pretty(value, "") + "\n").encode("utf-8")

@@ -178,8 +178,9 @@ def _find_components(recipe: Recipe, checkpoint: Checkpoint, names: Sequence[str
     from components.checkpoint import open_checkpoint
 
     found, problems = {}, []
+    choices = {str(name): choice for name, choice in recipe.checkpoint.components.items()}
     for name in names:
-        choice = recipe.checkpoint.components.get(name)
+        choice = choices.get(name)
         where = f"checkpoint.components.{name}" if choice else "checkpoint"
         try:
             if choice is None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -60,13 +60,11 @@ def replay(target: Path, *, check: bool, progress: bool = True) -> Replay:
         RecipeError: there is nothing here to replay, or the saved recipe cannot run on this machine.
     """
     saved = _from_folder(target) if target.is_dir() else _from_picture(target)
-    lines, pins = _here(saved.pins)
     if not check:
-        result = execute(saved.recipe, progress=progress, pins=pins)
+        result, lines = _again(saved, None, progress)
         return _compare(saved, result, lines, result.folder)
     with tempfile.TemporaryDirectory(prefix="replay-") as scratch:
-        result = execute(saved.recipe, folder=Path(scratch), progress=progress, pins=pins)
-        return _compare(saved, result, lines, None)
+        return _compare(saved, *_again(saved, Path(scratch), progress), None)
 
 
 def _from_folder(folder: Path) -> _Saved:
@@ -126,17 +124,16 @@ def _load(file: Path, shown: str | None = None) -> Recipe:
         raise RecipeError(problems) from error
 
 
-def _here(pins: Pins) -> tuple[list[str], Pins]:
-    """The pins as far as this machine can keep them, and a sentence where it cannot."""
-    from runner.backends.torch import pick_device
-
-    assert pins.device is not None
+def _again(saved: _Saved, folder: Path | None, progress: bool) -> tuple[RunResult, list[str]]:
+    """The run repeated, on the device of then where it is here; else on another, and a sentence that says so."""
     try:
-        pick_device(pins.device)
-        return [], pins
-    except RecipeError:
-        line = f"the device {pins.device} is not on this machine: run on another, so pixels may differ"
-        return [line], Pins(pins.batches, pins.threads, "auto", pins.dtype)
+        return execute(saved.recipe, folder=folder, progress=progress, pins=saved.pins), []
+    except RecipeError as error:
+        if [problem.where for problem in error.problems] != ["backend.device"]:
+            raise
+    line = f"the device {saved.pins.device} is not on this machine: run on another, so pixels may differ"
+    pins = replace(saved.pins, device="auto")
+    return execute(saved.recipe, folder=folder, progress=progress, pins=pins), [line]
 
 
 def _compare(saved: _Saved, result: RunResult, lines: list[str], folder: Path | None) -> Replay:

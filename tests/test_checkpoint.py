@@ -311,6 +311,13 @@ def test_a_misspelt_folder_suggests_the_nearest_and_a_file_is_no_folder(folder):
     assert "revision='x' is for the hub" in error_of(open_checkpoint, folder, revision="x")
 
 
+def test_a_folders_name_taken_for_a_repositorys_suggests_the_folder(folder, monkeypatch):
+    monkeypatch.chdir(folder.parent)
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    assert error_of(open_checkpoint, "checkpoint/uent").endswith("Did you mean 'checkpoint/unet'?")
+    assert error_of(open_checkpoint, "chekpoint").endswith("Did you mean 'checkpoint'?")
+
+
 # The hub's cache, with no network
 
 

@@ -167,7 +167,7 @@ class Tableau:
         """Prove the table on a data set of one point c, or raise TableauError naming the row.
 
         Every coefficient is finite; each row lands where the next one reads; the c-part of x is alpha' and its
-        variance sigma'^2 (or the closed form that the method declares) wherever a row lands.
+        standard deviation sigma' (or the closed form that the method declares) wherever a row lands.
         """
         for name in ("timestep", "input_scale", "update", "read", "land"):
             bad = ~np.isfinite(getattr(self, name)).reshape(self.rows, -1).all(1)
@@ -197,17 +197,20 @@ class Tableau:
             draw = 2 + np.searchsorted(drawing, row)
             if draw < state.shape[1] and drawing[draw - 2] == row:
                 state[:, draw] += noise[row]
-            landed[row] = state[0, 0], state[0, 1:] @ state[0, 1:]
-            slack[row] = rounding[0, 0], 2 * np.abs(state[0, 1:]) @ rounding[0, 1:]
+            landed[row] = state[0, 0], np.linalg.norm(state[0, 1:])
+            slack[row] = rounding[0, 0], np.linalg.norm(rounding[0, 1:])
         alpha, sigma = self.land.T
         gain, added = np.moveaxis(self.declared, -1, 0)
         expected = np.where(np.isnan(gain), np.stack([alpha, sigma**2], -1), gain * before + added)
-        bad = ~(np.abs(landed - expected) <= tolerance * np.stack([1 + sigma, (1 + sigma) ** 2], -1) + slack)
+        # The standard deviation, not its square: where sigma' is 0 an error's square would be too small to see.
+        expected[:, 1] = np.sqrt(expected[:, 1])
+        bad = ~(np.abs(landed - expected) <= tolerance * (1 + sigma[:, None]) + slack)
         if bad.any():
-            row, what = np.argwhere(bad)[0]
+            row, which = np.argwhere(bad)[0]
+            what = ("mean", "standard deviation")[which]
             raise TableauError(
-                f"row {row}: the {('mean', 'variance')[what]} of x on a point mass is {landed[row, what]:.12g}, "
-                f"but should be {expected[row, what]:.12g}"
+                f"row {row}: the {what} of x on a point mass is {landed[row, which]:.12g}, "
+                f"but should be {expected[row, which]:.12g}"
             )
         return self
 

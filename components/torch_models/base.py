@@ -49,8 +49,8 @@ class Model(nn.Module):
         subfolder: str | None = None,
         variant: str | None = None,
         revision: str | None = None,
-        dtype: torch.dtype | None = None,
-        torch_dtype: torch.dtype | None = None,
+        dtype: torch.dtype | str | None = None,
+        torch_dtype: torch.dtype | str | None = None,
         device: str | torch.device = "cpu",
         use_safetensors: bool | None = None,
         cache_dir: str | Path | None = None,
@@ -109,7 +109,7 @@ def load_model(
     files: ComponentFiles,
     *,
     device: str | torch.device = "cpu",
-    dtype: torch.dtype | None = None,
+    dtype: torch.dtype | str | None = None,
 ) -> M:
     """A model class, or a model on the meta device, filled with a component's weights, in eval mode.
 

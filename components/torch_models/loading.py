@@ -21,7 +21,7 @@ def load_state(
     files: ComponentFiles,
     *,
     device: str | torch.device = "cpu",
-    dtype: torch.dtype | None = None,
+    dtype: torch.dtype | str | None = None,
     rename: Callable[[str], str] | None = None,
 ) -> None:
     """Fill a model on the meta device with the tensors of a component.
@@ -29,13 +29,13 @@ def load_state(
     On the CPU, tensors whose dtype needs no cast stay memory-mapped: the file's pages are their memory.
 
     Args:
-        dtype: of the filled model; None means float32.
+        dtype: of the filled model, or its name; None means float32.
         rename: from a tensor's name in the file to its name in the model, after the renaming of old attention names.
 
     Raises:
         CheckpointError: tensors are missing, unexpected or misshaped (all are listed), or a file is damaged.
     """
-    dtype = dtype or torch.float32
+    dtype = as_dtype(dtype)
     expected = model.state_dict()
     tensors = files.tensors()
     names = {name: _new_name(name, expected, rename) for name in tensors if not name.endswith(IGNORED)}
@@ -46,6 +46,18 @@ def load_state(
             target = names[name]
             state[target] = tensor.reshape(expected[target].shape).to(device=device, dtype=dtype)
     model.load_state_dict(state, strict=True, assign=True)
+
+
+def as_dtype(dtype: torch.dtype | str | None) -> torch.dtype:
+    """A floating-point dtype of torch, from itself or its name; None means float32.
+
+    Raises:
+        ValueError: it is neither.
+    """
+    found = getattr(torch, dtype, None) if isinstance(dtype, str) else dtype or torch.float32
+    if not isinstance(found, torch.dtype) or not found.is_floating_point:
+        raise ValueError(f"dtype={dtype!r} is not a floating-point dtype; expected one such as float32, bfloat16.")
+    return found
 
 
 def _new_name(name: str, expected: Mapping[str, Tensor], rename: Callable[[str], str] | None) -> str:

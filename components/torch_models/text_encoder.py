@@ -19,7 +19,7 @@ CLASSES = ("CLIPTextModel", "CLIPTextModelWithProjection")
 
 
 def load_text_encoder(
-    files: ComponentFiles, *, device: str | torch.device = "cpu", dtype: torch.dtype | None = None
+    files: ComponentFiles, *, device: str | torch.device = "cpu", dtype: torch.dtype | str | None = None
 ) -> Any:
     """A CLIPTextModel or CLIPTextModelWithProjection of transformers, in eval mode; dtype None means float32.
 

@@ -5,6 +5,7 @@ Only a backend knows devices and dtypes. Arrays it hands out (`Array`) are its o
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
@@ -55,6 +56,11 @@ class NoiseSpec:
     shape: tuple[int, int, int]
     on_device: bool = False
     row_dtype: str | None = None
+
+
+def make_backend(name: str, device: str, dtype: str, threads: int, compile: bool) -> Backend:
+    """The backend of the module `name` in this folder. Raises RecipeError for a device that is not here."""
+    return importlib.import_module(f"runner.backends.{name}").BACKEND(device, dtype, threads, compile)
 
 
 class Backend(Protocol):

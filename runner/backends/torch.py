@@ -53,6 +53,9 @@ class TorchBackend:
         if name.startswith("text_encoder"):
             return load_text_encoder(files, device=self._device, dtype=self._dtype)
         model = load_model(MODELS[files.class_name], files, device=self._device, dtype=self._dtype)
+        if self._device.type != "mps":
+            # convolutions want channels innermost: UNets gain 3 to 10 %, VAEs 3 to 25 % (measured on a CPU with AVX512)
+            model = model.to(memory_format=torch.channels_last)
         if self.compile and name == "unet":
             model.compile()
         return model
@@ -146,6 +149,9 @@ class TorchBackend:
             return guide(without, with_prompt, guidance)
 
         return guided
+
+
+BACKEND = TorchBackend
 
 
 def guide(without: Tensor, with_prompt: Tensor, guidance: Guidance) -> Tensor:

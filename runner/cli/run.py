@@ -20,21 +20,20 @@ if TYPE_CHECKING:
 HELP = """\
 run: make pictures from a recipe.
 
-  run                                            the default recipe, shapes: a few seconds on any CPU
+  run                                              the default recipe, shapes: a few seconds on any CPU
   run 'prompt=a small blue ring on a black background' seed=3
-  run recipe=ays_sdxl                            another recipe (recipe ls shows what there is)
-  run recipe=ays_sdxl scheduler=euler steps=20   with another scheduler and number of steps
-  run recipe=sd15 scheduler.use_karras_sigmas=true checkpoint.repo=./my_checkpoint
-  run -m scheduler=euler,lms,dpmpp_2m seed=1,2,3 a sweep: every combination, one folder each
-  run -m 'prompt=["a red star", "a blue ring"]'  a sweep over prompts
-  run outputs/shapes/2026-01-31_12-00-00/recipe.yaml          a saved recipe, as it was
-  run mine.yaml seed=7                           a recipe file of your own (recipe cp shapes mine.yaml)
+  run recipe=ays_sdxl                              another recipe (`recipe ls` shows what there is)
+  run recipe=ays_sdxl scheduler=euler steps=20     with another scheduler and number of steps
+  run recipe=sd15 scheduler=euler scheduler.use_karras_sigmas=true checkpoint.repo=./my_checkpoint
+  run -m scheduler=euler,lms,dpmpp_2m seed=1,2,3   a sweep: every combination, one folder each
+  run -m 'prompt=["a red star", "a blue ring"]'    a sweep over prompts
+  run mine.yaml seed=7                             a recipe file of your own (recipe cp shapes mine.yaml)
+  run outputs/shapes/2026-01-31_12-00-00/recipe.yaml    a saved recipe: the same pictures again
 
 What can be set
-  recipe=, checkpoint=, scheduler=, schedule=, backend=   one of the choices that `recipe ls` lists
-  key=value                                      any key that `run --cfg job` shows, in the same words:
-                                                 steps=20 height=512 schedule.spacing=karras backend.dtype=bfloat16
-  scheduler.OPTION=value                         any option of the chosen scheduler's class
+  recipe=  checkpoint=  scheduler=  schedule=  backend=    one of the choices that `recipe ls` lists
+  key=value              any key that `run --cfg job` shows: steps=20 height=512 schedule.spacing=karras
+  scheduler.OPTION=value any option of the chosen scheduler's class
 A prompt is taken as typed, commas and all; only the shell wants quotes around it. Recipes of your own go into
 ./recipes/recipe/NAME.yaml and are then run as recipe=NAME; ./recipes is searched before the packaged recipes.
 

@@ -40,7 +40,7 @@ def read_run_words(argv: Sequence[str]) -> RunWords:
     rest = list(argv)
     while rest:
         word = rest.pop(0)
-        if not word.startswith("-") or ("=" in word and not word.startswith("--")):
+        if not word.startswith("-"):
             if words.file is None and not words.assignments and is_recipe_file(word):
                 words.file = word
             else:

@@ -12,7 +12,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cache
-from itertools import islice
+from itertools import islice, takewhile
 from typing import Any, get_args
 
 from runner.compose.documents import reference_problem
@@ -55,7 +55,8 @@ def understand(words: Sequence[str], library: Library, *, multirun: bool = False
     for index, word in enumerate(words):
         match = _WORD.match(word)
         if match is None:
-            line.problems.append(_not_a_pair(word, words[:index], library))
+            if index == 0 or "=" in words[index - 1]:  # the words after it are most likely of the same text
+                line.problems.append(_not_a_pair(words, index, library))
             continue
         where = typed(word)
         key, value = match["key"].strip(), match["value"]
@@ -72,14 +73,14 @@ def understand(words: Sequence[str], library: Library, *, multirun: bool = False
     return line
 
 
-def _not_a_pair(word: str, before: Sequence[str], library: Library) -> Problem:
-    where = typed(word)
-    if word in library.choices("recipe"):
-        return Problem(where, "this is not key=value", hint=f"to run this recipe: run recipe={word}")
-    texts = [i for i, earlier in enumerate(before) if earlier.split("=")[0] in PROSE]
-    if texts:
-        said = " ".join([*before[texts[-1] :], word])
-        hint = f"a text with spaces is quoted as a whole: '{said}'"
+def _not_a_pair(words: Sequence[str], index: int, library: Library) -> Problem:
+    stray = list(takewhile(lambda word: "=" not in word, words[index:]))
+    before = words[index - 1] if index else ""
+    where = typed(" ".join(stray))
+    if before.split("=")[0] in PROSE:
+        hint = f"a text with spaces is quoted as a whole: '{' '.join([before, *stray])}'"
+    elif stray[0] in library.choices("recipe"):
+        hint = f"to run this recipe: run recipe={stray[0]}"
     else:
         hint = "values are given as key=value, such as seed=1; a saved recipe by its path, first: run FILE.yaml seed=1"
     return Problem(where, "this is not key=value", hint=hint)
@@ -104,26 +105,29 @@ def _refused_key(where: str, sign: str | None, key: str, value: str, library: Li
     if key not in GROUPS and key not in known and not option:
         return _unknown_key(where, key, value, library)
     if sign:
-        hint = f"write: {key}={value}" if sign != "~" else f"set it instead, such as {key}=null"
+        hint = f"write: {key}={value}" if sign != "~" else f"to undo what a recipe sets, set it: {key}=VALUE"
         return Problem(where, f"'{sign}' is not used: every key there is can be set plainly", hint=hint)
     return None
 
 
 def _unknown_key(where: str, key: str, value: str, library: Library) -> Problem:
-    top = (*GROUPS, *(path for path in key_paths() if "." not in path and path not in GROUPS))
-    section = key.rpartition(".")[0]
-    siblings = (
-        tuple(path for path in key_paths() if path.rpartition(".")[0] == section) if section in key_paths() else top
-    )
+    known = key_paths()
+    parts = key.split(".")
+    section = next((s for n in range(len(parts), 0, -1) if (s := ".".join(parts[:n])) in known), "")
+    siblings = tuple(path for path in known if path.rpartition(".")[0] == section)
+    if not section:
+        siblings = (*GROUPS, *(path for path in siblings if path not in GROUPS))
     hint = None
-    leaf = [path for path in key_paths() if path.rpartition(".")[2] == key and path.count(".") == 1]
+    leaf = [path for path in known if path.rpartition(".")[2] == key and path.count(".") == 1]
     if leaf:
         hint = f"the key is {' or '.join(leaf)}: {leaf[0]}={value}"
     elif key in scheduler_options():
         hint = f"'{key}' is an option of schedulers: scheduler.{key}={value}"
+    elif section == "scheduler":
+        siblings, hint = (), "options of the scheduler are set as scheduler.OPTION=value"
     elif groups := [group for group in GROUPS if key in library.choices(group)]:
         hint = f"'{key}' is a {groups[0]}: {groups[0]}={key}"
-    close = None if hint else nearest(key, siblings) or nearest(key, key_paths())
+    close = None if hint else nearest(key, siblings) or nearest(key, known)
     return Problem(where, f"there is no key '{key}'", siblings, close, hint)
 
 
@@ -153,10 +157,16 @@ def _options(group: str, value: str, where: str, library: Library, multirun: boo
     read = _read(group, value)
     if isinstance(read, str):
         return Problem(where, read)
-    return read.glob.filter(list(library.choices(group))) if read.glob else [str(item) for item in read.values]
+    if read.glob is None:
+        return [str(item) for item in read.values]
+    found = read.glob.filter(list(library.choices(group)))
+    return found or Problem(where, f"no {group} fits this pattern", tuple(library.choices(group)))
 
 
 def _set(line: CommandLine, key: str, value: str, where: str, multirun: bool) -> None:
+    if what := reference_problem(value):
+        line.problems.append(Problem(where, what))
+        return
     read = _prose if key in PROSE else _text if _is_text(key) else _grammar
     values = read(key, value, multirun)
     if isinstance(values, str):

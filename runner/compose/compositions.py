@@ -15,7 +15,7 @@ from typing import Any
 
 from runner.compose import sweep
 from runner.compose.command_line import MAX_JOBS, CommandLine, understand
-from runner.compose.documents import document, shown_path
+from runner.compose.documents import document, references, shown_path
 from runner.compose.parts import Parts, unknown_choice
 from runner.compose.values import Origin, check, reference_problems
 from runner.errors import Problem, RecipeError, nearest
@@ -34,7 +34,8 @@ class Job:
 
 @dataclass(frozen=True)
 class Composition:
-    """What a command asks for. base: the recipe before the sweep's values; folder: the name of the sweep's folder."""
+    """What a command asks for. base: the only recipe, or a sweep's first with its axes as `sweep`: saved, it makes the
+    same jobs again (sweeps over recipes aside). folder: the name of the sweep's folder."""
 
     recipe_name: str
     jobs: list[Job]
@@ -87,20 +88,23 @@ class _Composing:
             chosen["recipe"] = recipes[0]
         data, origin = self._base(chosen)
         axes = self._axes(data, origin)
-        base = self._recipe(data, origin, {}, keep_sweep=True)
-        jobs = []
         if sweep.count(axes) > MAX_JOBS:
             self.problems[Problem("the sweep", f"{sweep.count(axes)} jobs are more than {MAX_JOBS}")] = None
             axes = {}
-        for number, overrides in enumerate(sweep.combinations(axes) if axes else ()):
+        if not axes:
+            recipe = self._recipe(data, origin, {}, keep_sweep=True)
+            if self.problems or recipe is None:
+                raise RecipeError(in_order(self.problems))
+            return Composition(recipe.name, [Job(recipe)], recipe)
+        jobs = []
+        for number, overrides in enumerate(sweep.combinations(axes)):
             groups = {key: value for key, value in overrides.items() if key in GROUPS}
             job = self._recipe(*self._base({**chosen, **groups}), overrides)
             if job:
                 jobs.append(Job(job, overrides, sweep.job_folder(number, sweep.count(axes), overrides)))
-        if self.problems or base is None:
+        if self.problems:
             raise RecipeError(in_order(self.problems))
-        if not axes:
-            return Composition(base.name, [Job(base)], base)
+        base = jobs[0].recipe.model_copy(update={"sweep": None if "recipe" in axes else axes})
         names = list(dict.fromkeys(job.recipe.name for job in jobs))
         identity = "\n".join(job.recipe.model_dump_json() for job in jobs)
         return Composition("+".join(names)[:100], jobs, base, True, sweep.sweep_folder(axes, identity))
@@ -203,7 +207,7 @@ class _Composing:
             _put(data, keys, value)
             origin.override(keys, said)
         problems = reference_problems(data, origin)
-        if not problems:
+        if not problems and any(references(data)):
             data = _resolved(data)
         recipe, more = check(data, origin, frozenset(self.line.doubtful | self.parts.doubtful))
         self.problems.update(dict.fromkeys([*problems, *more]))

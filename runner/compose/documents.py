@@ -142,11 +142,19 @@ class _Vetting:
         if isinstance(value, str) and (what := reference_problem(value)):
             self._refuse(keys, what)
             return ""
+        if value == "???":  # to Hydra a value that is still missing, which would silently not be set
+            self._refuse(keys, "'???' cannot be a whole value", hint="leave the key out, or say more")
         return value
 
     def _sections(self, data: dict[str, Any]) -> dict[str, Any]:
-        """`scheduler: euler` in the body would replace a whole part by a word."""
+        """`scheduler: euler` in the body would replace a whole part by a word; a name there, a part by a mixture."""
         kept = dict(data)
+        for group in ("scheduler", "backend") if self.group == "recipe" else ():
+            node = data.get(group)
+            if isinstance(node, dict) and "name" in node:
+                kept[group] = {key: value for key, value in node.items() if key != "name"}
+                hint = f"to choose one: defaults: [override /{group}: NAME]"
+                self._refuse((group, "name"), f"a {group} is chosen as a whole, with its options", hint=hint)
         for group in GROUPS:
             if group not in data or isinstance(data[group], dict):
                 continue

@@ -13,8 +13,8 @@ from typing import Any
 from runner.errors import Problem, RecipeError
 
 
-def checkpoint_problem(checkpoint: Any, where: str) -> Problem | None:
-    """A checkpoint that cannot be found: no such folder or bundled name, or nothing a hub could have. Else None."""
+def source_problem(checkpoint: Any, where: str) -> Problem | None:
+    """A source (repo, revision) that cannot be found: no such folder or bundled name, or nothing a hub could have."""
     from components.errors import CheckpointError
     from components.hub import find_repo
 

@@ -7,7 +7,6 @@ wrong is collected; what is found is then composed by Hydra (hydra_source.py). V
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 
 from runner.compose.documents import Document, document
 from runner.errors import Problem, RecipeError, nearest
@@ -92,8 +91,8 @@ class Parts:
 def unknown_choice(library: Library, group: str, name: str, where: str) -> Problem:
     """The problem of naming a choice that a group does not have, with whatever was probably meant."""
     names = tuple(library.choices(group))
-    problem = Problem(where, f"there is no {group} '{name}'", names, nearest(name, names))
-    return replace(problem, hint=_hint(library, group, name))
+    hint = _hint(library, group, name)
+    return Problem(where, f"there is no {group} '{name}'", names, None if hint else nearest(name, names), hint)
 
 
 def _hint(library: Library, group: str, name: str) -> str | None:
@@ -109,6 +108,8 @@ def _hint(library: Library, group: str, name: str) -> str | None:
         return f"there is {own.name}/{group}/{name}.yml: its name must end in .yaml"
     if group == "checkpoint" and ("/" in name or name.startswith((".", "~"))):
         return f"a repository or folder is given as checkpoint.repo={name}"
+    if name.startswith(("{", "[")):
+        return f"a choice is one name; its keys are set one by one: {group}.KEY=value"
     if group == "scheduler":
         return _scheduler_hint(library, name)
     return None

@@ -13,7 +13,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from runner.compose.documents import Document, dotted, references
-from runner.compose.on_disk import checkpoint_problem, scheduler_config, vae_factor
+from runner.compose.on_disk import scheduler_config, source_problem, vae_factor
 from runner.compose.yaml_text import KeyPath
 from runner.errors import Problem, nearest
 from runner.registry import GROUPS, find_scheduler
@@ -83,8 +83,7 @@ def check(
     bad = {keys for keys in origin.places if origin.where(keys) in {problem.where for problem in problems}}
     problems += _scheduler_problems(data, origin, bad, sure="scheduler" not in doubtful)
     if "checkpoint" not in doubtful:
-        found = checkpoint_problem(data.get("checkpoint"), origin.where(("checkpoint", "repo")))
-        problems += ([found] if found else []) + _size_problems(data, origin, bad)
+        problems += _source_problems(data, origin) + _size_problems(data, origin, bad)
     return (None if problems else recipe), list(dict.fromkeys(problems))
 
 
@@ -97,8 +96,6 @@ _KINDS = {
     "bool_type": "true or false",
     "string_type": "text",
     "list_type": "a list",
-    "dict_type": "keys and values",
-    "model_type": "keys and values",
     "finite_number": "a finite number",
 }
 _LIMITS = {
@@ -147,6 +144,9 @@ def _problem(found: Any, keys: KeyPath, origin: Origin, *, alternatives: bool) -
         allowed = tuple(part.strip("' ") for part in context["expected"].replace(" or ", ", ").split(", "))
         allowed += ("a number",) if alternatives else ()
         return Problem(where, f"{_said(value)} is not possible here", allowed, nearest(str(value), allowed))
+    if kind in ("model_type", "dict_type"):
+        own = tuple(path for path in key_paths() if path.rpartition(".")[0] == dotted(keys))
+        return Problem(where, f"this has keys of its own and cannot be {_said(value)}", own)
     if kind in _KINDS:
         return Problem(where, f"{_said(value)} is not {_KINDS[kind]}", hint=_quoting(kind, value))
     if kind in _LIMITS:
@@ -253,6 +253,15 @@ def _named_in_full(what: str, places: Mapping[str, KeyPath]) -> tuple[str, KeyPa
     name = words[-1].removeprefix("scheduler.")
     other = places.get(name, ("scheduler", name))
     return f"this {' '.join([*words[:-1], dotted(other)])}", other
+
+
+def _source_problems(data: Mapping[str, Any], origin: Origin) -> list[Problem]:
+    """The checkpoint, and each component that is taken from elsewhere, where it cannot be found."""
+    keys: list[KeyPath] = [("checkpoint",)]
+    components = _get(data, ("checkpoint", "components"))
+    keys += [("checkpoint", "components", name) for name in components] if isinstance(components, dict) else []
+    found = (source_problem(_get(data, at), origin.where((*at, "repo"))) for at in keys)
+    return [problem for problem in found if problem]
 
 
 def _size_problems(data: Mapping[str, Any], origin: Origin, bad: set[KeyPath]) -> list[Problem]:

@@ -15,6 +15,7 @@ from typing import Any
 import yaml
 
 MAX_BYTES = 256 * 1024
+MAX_DEPTH = 20
 KeyPath = tuple[str | int, ...]
 
 _SCALARS = (
@@ -99,8 +100,6 @@ def parse(text: str) -> YamlText:
         raise YamlError(f"this is not valid YAML: {what}", mark.line + 1 if mark else 0) from error
     except yaml.YAMLError as error:
         raise YamlError(f"this is not valid YAML: {error}") from error
-    except RecursionError as error:
-        raise YamlError("lists or mappings are nested too deeply") from error
     result = YamlText({}, header=_header(text))
     if root is None or (isinstance(root, yaml.ScalarNode) and root.value == ""):
         return result
@@ -116,8 +115,12 @@ def dump(data: dict[str, Any]) -> str:
 
 
 def _refuse_references(text: str) -> None:
-    """Anchors and aliases let a small file unfold into a huge one; no recipe needs them."""
+    """Anchors and aliases let a small file unfold into a huge one; no recipe needs them, nor deep nesting."""
+    depth = 0
     for event in yaml.parse(text, Loader=_Loader):
+        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+        if depth > MAX_DEPTH:
+            raise YamlError("lists or mappings are nested too deeply", event.start_mark.line + 1)
         if getattr(event, "anchor", None) is not None:
             kind = "aliases (*name)" if isinstance(event, yaml.AliasEvent) else "anchors (&name)"
             raise YamlError(f"YAML {kind} are not used in recipes", event.start_mark.line + 1)

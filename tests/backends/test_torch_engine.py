@@ -177,3 +177,34 @@ class TestNoise:
         half = IndependentNoise([3], SHAPE, draw_on="cpu", draw_dtype=torch.float16).draw()
         assert half.dtype == torch.float32
         assert torch.equal(half, half.half().float())
+
+    def test_rows_may_be_drawn_in_another_dtype_than_the_latents(self) -> None:
+        """As DPM-Solver's SDE rows are in the reference library: on the device, but float32 under a half network."""
+        from components.schedulers import make_scheduler
+        from runner.backends.base import Conditioning, Guidance, NoiseSpec
+        from runner.backends.torch import TorchBackend
+
+        drawn = []
+        original = torch.randn
+
+        def spy(*shape: object, **options: object) -> torch.Tensor:
+            drawn.append(options["dtype"])
+            return original(*shape, **options)  # type: ignore[call-overload]
+
+        table = make_scheduler("dpmpp_2m", {}, algorithm_type="sde-dpmsolver++").tableau(3)
+        unet = lambda x, timestep, states, timestep_cond: SimpleNamespace(sample=x)  # noqa: E731
+        torch.randn = spy  # type: ignore[assignment]
+        try:
+            TorchBackend("cpu", "bfloat16").denoise(
+                unet,
+                table,
+                NoiseSpec((1,), SHAPE, on_device=True, row_dtype="float32"),
+                Conditioning(torch.zeros(1, 2, 3), None),
+                Guidance(1.0),
+                lambda row: None,
+            )
+        finally:
+            torch.randn = original
+        assert drawn[0] == torch.bfloat16
+        assert set(drawn[1:]) == {torch.float32}
+        assert len(drawn) == 1 + table.takes_noise.sum()

@@ -24,6 +24,7 @@ from runner.outputs import (
     read_pixels,
     read_record,
     to_json,
+    why_not_writable,
     write_atomically,
     write_together,
 )
@@ -134,6 +135,12 @@ def test_runs_in_the_same_second_have_folders_of_their_own(tmp_path: Path) -> No
     now = datetime(2026, 3, 4, 5, 6, 7)
     names = [new_run_folder(tmp_path, "shapes", now).relative_to(tmp_path).as_posix() for _ in range(3)]
     assert names == ["shapes/2026-03-04_05-06-07", "shapes/2026-03-04_05-06-07_2", "shapes/2026-03-04_05-06-07_3"]
+
+
+def test_where_nothing_can_be_written_is_known_beforehand(tmp_path: Path) -> None:
+    assert why_not_writable(tmp_path / "new" / "deep") is None
+    (tmp_path / "file").write_text("")
+    assert why_not_writable(tmp_path / "file" / "deep") == f"{tmp_path / 'file'} is a file, not a folder"
 
 
 def test_json_is_strict_and_readable() -> None:

@@ -12,7 +12,7 @@ from safetensors import safe_open
 from tiny_checkpoint import altered, pixels
 
 from runner.errors import RecipeError
-from runner.execute import RunResult, Session, execute
+from runner.execute import RunError, RunResult, Session, execute
 from runner.outputs import pixel_sha256, read_pixels
 from runner.plan import Pins, checkpoint_source, demo_checkpoints, make_plan
 from runner.schema import Recipe
@@ -90,6 +90,22 @@ class TestRecord:
         folder = run().folder
         assert folder.parent == tmp_path / "outputs" / "tiny"
         assert re.fullmatch(r"\d{4}-\d\d-\d\d_\d\d-\d\d-\d\d(_\d+)?", folder.name)
+
+    def test_a_place_that_cannot_be_written_to_is_refused_before_the_work(self, recipe: Make, tmp_path: Path) -> None:
+        (tmp_path / "file").write_text("")
+        with pytest.raises(RecipeError, match=r"output\.dir: .*file is a file, not a folder"):
+            execute(recipe(output={"dir": str(tmp_path / "file")}), progress=False)
+
+    def test_a_failure_of_the_work_says_what_would_help(
+        self, recipe: Make, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    ) -> None:
+        def fail(*_: object) -> None:
+            raise MemoryError
+
+        monkeypatch.setattr("runner.backends.torch.TorchBackend.decode", fail)
+        with pytest.raises(RunError, match=r"Out of memory with 4 image.* of 32×32 .*batch_size=2"):
+            execute(recipe(num_images=4), progress=False)
+        assert not (tmp_path / "outputs").exists()
 
 
 class TestPlan:

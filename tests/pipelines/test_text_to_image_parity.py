@@ -15,6 +15,7 @@ import pytest
 import torch
 from tiny_checkpoint import altered, pixels
 
+from components.schedulers import scheduler_classes
 from runner.execute import RunResult
 
 SCHEDULERS: dict[str, dict[str, Any]] = {
@@ -96,6 +97,16 @@ def test_same_picture(tiny: Path, run: Callable[..., RunResult], scheduler: str,
     assert found.shape == expected.shape
     assert found.std() > 10  # not a flat picture that anything would equal
     assert np.abs(found - expected).max() <= 1
+
+
+@pytest.mark.parametrize("scheduler", [name for name in scheduler_classes() if hasattr(diffusers, name)])
+def test_every_scheduler_there_is_gives_the_reference_picture(
+    tiny: Path, run: Callable[..., RunResult], scheduler: str
+) -> None:
+    """Also those nobody listed above: a scheduler that is dropped into its folder is tested here."""
+    keys = {"num_images": 2, "guidance_scale": 5.0, "steps": 5}
+    expected = expected_pixels(tiny, scheduler, {}, **keys)
+    assert np.abs(pixels(run(scheduler={"name": scheduler}, **keys)) - expected).max() <= 1
 
 
 @pytest.mark.parametrize("scheduler", ["PNDMScheduler", "DDIMScheduler", "EulerDiscreteScheduler"])

@@ -60,6 +60,7 @@ def test_diffusers_reads_what_we_write_and_the_reverse(options, tmp_path):
     assert again.config == ours.config and not again.training
 
 
+@pytest.mark.filterwarnings("ignore:This serialization format")
 def test_shards_in_the_old_spelling_are_read(vae, tmp_path):
     vae.save_pretrained(tmp_path, variant="fp16", max_shard_size="10KB")
     index = tmp_path / "diffusion_pytorch_model.safetensors.index.fp16.json"
@@ -117,6 +118,13 @@ def test_weights_are_cast_while_they_are_read(vae, tmp_path, stored, asked):
     assert loaded.dtype == (asked or torch.float32)
     for a, b in zip(loaded.parameters(), vae.parameters(), strict=True):
         assert torch.equal(a, b.to(loaded.dtype))
+
+
+def test_a_dtype_may_be_named_and_must_be_of_numbers_with_a_point(saved):
+    assert AutoencoderKL.from_pretrained(saved, torch_dtype="bfloat16").dtype == torch.bfloat16
+    for wrong in ("fp16", torch.int8):
+        with pytest.raises(ValueError, match="is not a floating-point dtype"):
+            AutoencoderKL.from_pretrained(saved, dtype=wrong)
 
 
 @pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="reads the process's memory map, as Linux shows it")

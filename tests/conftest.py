@@ -1,0 +1,76 @@
+"""Fixture `here`: an empty working directory in which recipes can be put, and commands run as a user would."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from runner.compose import Composition
+    from runner.schema import Recipe
+
+
+@dataclass
+class Here:
+    """The user's working directory."""
+
+    folder: Path
+    capsys: pytest.CaptureFixture[str]
+
+    def put(self, path: str, text: str) -> Path:
+        """Write a file; the text is dedented."""
+        file = self.folder / path
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(textwrap.dedent(text).lstrip("\n"), encoding="utf-8")
+        return file
+
+    def compose(self, *words: str, multirun: bool = False) -> Composition:
+        from runner.compose import compose
+
+        return compose(words, multirun=multirun)
+
+    def recipe(self, *words: str) -> Recipe:
+        """The only recipe that these words make."""
+        (job,) = self.compose(*words).jobs
+        return job.recipe
+
+    def error(self, *words: str, multirun: bool = False) -> str:
+        """What is said about words that cannot work."""
+        from runner.errors import RecipeError
+
+        with pytest.raises(RecipeError) as caught:
+            self.compose(*words, multirun=multirun)
+        return str(caught.value)
+
+    def run(self, *argv: str) -> tuple[int, str, str]:
+        """Exit code, standard output and standard error of the `run` command."""
+        from runner.cli.run import main
+
+        return self._called(main, argv)
+
+    def recipe_command(self, *argv: str) -> tuple[int, str, str]:
+        """The same of the `recipe` command."""
+        from runner.cli.recipe import main
+
+        return self._called(main, argv)
+
+    def _called(self, main: Callable[[tuple[str, ...]], int], argv: tuple[str, ...]) -> tuple[int, str, str]:
+        self.capsys.readouterr()
+        code = main(argv)
+        out, err = self.capsys.readouterr()
+        return code, out, err
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Here:
+    folder = tmp_path / "work"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    monkeypatch.delenv("HYDRA_FULL_ERROR", raising=False)
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "no_hub_cache"))
+    return Here(folder, capsys)
