@@ -13,7 +13,19 @@ from typing import Any
 from components.schedulers.options import Option, OptionProblem, SchedulerConfigError, nearest
 from components.schedulers.tableau import Clip, Tableau, TableauError, stack
 
-_SHARED = {"adams", "base", "edm", "flow", "exponential", "noise", "options", "schedule", "spacing", "tableau"}
+_SHARED = {
+    "adams",
+    "base",
+    "brownian",
+    "edm",
+    "flow",
+    "exponential",
+    "noise",
+    "options",
+    "schedule",
+    "spacing",
+    "tableau",
+}
 
 __all__ = [
     "Clip",

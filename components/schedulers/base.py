@@ -16,7 +16,7 @@ from typing import Any, ClassVar, Self
 import numpy as np
 
 from components.schedulers import spacing as space
-from components.schedulers.noise import Array, TrainingClock, variance_preserving
+from components.schedulers.noise import Array, TrainingClock
 from components.schedulers.options import (
     BETAS,
     SIGMA_FLAGS,
@@ -57,6 +57,8 @@ class Scheduler:
     """Whether the method needs sigma / alpha finite: zero terminal SNR is then only approached."""
     ascending: ClassVar[bool] = False
     """Whether a run goes from data to noise."""
+    fits: str = "training clock"
+    """The kind of network it samples: "training clock", "edm", "flow", "consistency" or "v-diffusion"."""
 
     def __init__(self, **options: Any) -> None:
         cls = type(self)
@@ -151,7 +153,9 @@ class Scheduler:
         zero_snr = bool(self._values.get("rescale_betas_zero_snr"))
         betas = {option.name: self._values.get(option.name, option.default) for option in BETAS}
         clock = TrainingClock.from_betas(**betas, rescale_betas_zero_snr=zero_snr)
-        return clock.with_finite_end() if zero_snr and self.finite_clock else clock
+        # eps at alpha = 0 says nothing of x0: like solvers in log(alpha), it takes the smallest alpha instead.
+        finite = self.finite_clock or self._values.get("prediction_type") == "epsilon"
+        return clock.with_finite_end() if zero_snr and finite else clock
 
     def end_sigma(self) -> float:
         """Noise-to-signal ratio where the last step ends, by the configuration."""
@@ -198,7 +202,7 @@ class Scheduler:
     def levels(self, t: Array, sigmas: Array) -> Grid:
         """Levels in the scale this solver keeps x in."""
         t = np.append(t, 0.0)
-        alpha, sigma = variance_preserving(sigmas)
+        alpha, sigma = self.clock.pair(sigmas)
         if self.variance_preserving:
             return Grid(Level(t, alpha, sigma, np.ones_like(t)))
         return Grid(Level(t, np.ones_like(t), sigmas, alpha))
@@ -235,6 +239,10 @@ class Scheduler:
     def init_noise_sigma(self, grid: Grid) -> float:
         """What a standard normal draw is multiplied by to start."""
         return 1.0
+
+    def brownian(self, grid: Grid) -> tuple[float, float] | None:
+        """Ends of the Brownian path, on its own clock, whose increments the draws are; None: each draw is its own."""
+        return None
 
     @property
     def clip(self) -> Clip | None:
@@ -273,6 +281,7 @@ class Scheduler:
             init_noise_sigma=self.init_noise_sigma(grid),
             clip=self.clip,
             unchecked=self.unchecked(run),
+            brownian=self.brownian(grid),
         ).verify()
 
     def with_run(self, **options: Any) -> RunOptions:

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 import numpy as np
 
 from components.schedulers import spacing as space
-from components.schedulers.base import RunOptions, Scheduler
+from components.schedulers.base import RunOptions
 from components.schedulers.exponential import (
     ALGORITHM,
     EULER_AT_FINAL,
@@ -19,15 +19,26 @@ from components.schedulers.exponential import (
     differences,
     multistep_orders,
 )
+from components.schedulers.flow import DYNAMIC, FLOW_SIGMAS, FlowOption
 from components.schedulers.noise import Array
-from components.schedulers.options import BETAS, EPS_X0_V, FINAL_SIGMA, RESCALE, SIGMAS, SPACING, THRESHOLD, Option
+from components.schedulers.options import (
+    BETAS,
+    EPS_X0_V_FLOW,
+    FINAL_SIGMA,
+    RESCALE,
+    SIGMAS,
+    SPACING,
+    THRESHOLD,
+    VARIANCE_TYPE,
+    Option,
+)
 from components.schedulers.schedule import Grid
 from components.schedulers.tableau import Rows, State
 
 THIRD_ORDER = Option("corrected_third_order", False, bool, "Third order whose second difference has its factor 2.")
 
 
-class DPMSolverMultistepScheduler(Scheduler):
+class DPMSolverMultistepScheduler(FlowOption):
     """Exponential integrator of x0 (++) or eps, whose slope and curvature come from earlier rows.
 
     History: the x0 or eps of the rows before, newest first. The third-order weights are the published ones, which
@@ -39,7 +50,7 @@ class DPMSolverMultistepScheduler(Scheduler):
     OPTIONS = (
         *BETAS,
         SOLVER_ORDER,
-        *EPS_X0_V,
+        *EPS_X0_V_FLOW,
         *THRESHOLD,
         ALGORITHM,
         SOLVER_TYPE,
@@ -47,10 +58,13 @@ class DPMSolverMultistepScheduler(Scheduler):
         EULER_AT_FINAL,
         *SIGMAS,
         Option("use_lu_lambdas", False, bool, "Visit even steps of log sigma (DPM-Solver, section 3.4)."),
+        *FLOW_SIGMAS,
         *FINAL_SIGMA,
         LAMBDA_MIN,
+        VARIANCE_TYPE,
         *SPACING,
         *RESCALE,
+        *DYNAMIC,
         THIRD_ORDER,
     )
 
@@ -70,8 +84,8 @@ class DPMSolverMultistepScheduler(Scheduler):
         return self.clock.sigma_min, self.clock.sigma_max
 
     def levels(self, t: Array, sigmas: Array) -> Grid:
-        """Levels as ever, but the network is told whole timesteps, on which it was trained."""
-        return super().levels(np.round(t), sigmas)
+        """Levels as ever, but a network that was trained on whole timesteps is told them."""
+        return super().levels(t if self.flows else np.round(t), sigmas)
 
     def history(self, run: RunOptions) -> int:
         return self.solver_order - 1

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import numpy as np
+
 from components.schedulers import spacing as space
 from components.schedulers.dpm_solver_multistep import THIRD_ORDER, DPMSolverMultistepScheduler
 from components.schedulers.exponential import (
@@ -14,8 +16,9 @@ from components.schedulers.exponential import (
     SOLVER_ORDER,
     SOLVER_TYPE,
 )
+from components.schedulers.flow import FLOW_SIGMAS
 from components.schedulers.noise import Array
-from components.schedulers.options import BETAS, EPS_X0_V, SIGMAS, SPACING, THRESHOLD
+from components.schedulers.options import BETAS, EPS_X0_V_FLOW, SIGMAS, SPACING, THRESHOLD, VARIANCE_TYPE
 
 
 class DPMSolverMultistepInverseScheduler(DPMSolverMultistepScheduler):
@@ -26,14 +29,16 @@ class DPMSolverMultistepInverseScheduler(DPMSolverMultistepScheduler):
     OPTIONS = (
         *BETAS,
         SOLVER_ORDER,
-        *EPS_X0_V,
+        *EPS_X0_V_FLOW,
         *THRESHOLD,
         replace(ALGORITHM, choices=("dpmsolver", "dpmsolver++")),
         SOLVER_TYPE,
         LOWER_ORDER_FINAL,
         EULER_AT_FINAL,
         *SIGMAS,
+        *FLOW_SIGMAS,
         LAMBDA_MIN,
+        VARIANCE_TYPE,
         *SPACING,
         THIRD_ORDER,
     )
@@ -45,6 +50,9 @@ class DPMSolverMultistepInverseScheduler(DPMSolverMultistepScheduler):
         """Rising, and short of the largest where the forward solver would leave out the smallest."""
         points = steps + (kind != "trailing")
         return space.training_timesteps(kind, points, self.clock_length, offset=self.steps_offset)[::-1][:steps]
+
+    def even_levels(self, steps: int) -> Array:
+        return np.linspace(self.top, 1 / self.num_train_timesteps, steps + 1)[1:]
 
     def spaced_sigmas(self, kind: str, steps: int) -> Array:
         return super().spaced_sigmas(kind, steps)[::-1]

@@ -26,6 +26,7 @@ EDM_OPTIONS = (
 class EDMScheme(Scheduler):
     """Clock, levels and preconditioning of an EDM network, for a solver in the scale x = x0 + sigma eps to mix in."""
 
+    fits = "edm"
     interpolation_type = "linear"
     timestep_type = "discrete"
     timestep_spacing = "linspace"

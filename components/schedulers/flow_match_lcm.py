@@ -8,6 +8,7 @@ import numpy as np
 
 from components.schedulers.base import RunOptions
 from components.schedulers.flow import FLOW_OPTIONS, FlowScheme
+from components.schedulers.options import Option
 from components.schedulers.schedule import Grid
 from components.schedulers.tableau import Rows
 
@@ -16,7 +17,11 @@ class FlowMatchLCMScheduler(FlowScheme):
     """x' = (1 - sigma') x0 + sigma' noise (Luo et al. 2023, arXiv 2310.04378, algorithm 3, on a flow)."""
 
     aliases = ("flow_lcm",)
-    OPTIONS = FLOW_OPTIONS
+    OPTIONS = (
+        *FLOW_OPTIONS,
+        Option("scale_factors", None, (None,), "Enlarging latents on the way: not here, so leave it null."),
+        Option("upscale_mode", "bicubic", str, "How scale_factors would enlarge.", choices=("bicubic",)),
+    )
 
     def rows(self, grid: Grid, run: RunOptions) -> Iterable[Rows]:
         i = np.arange(len(grid))

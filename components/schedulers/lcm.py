@@ -15,8 +15,14 @@ from components.schedulers.tableau import Rows, State
 SIGMA_DATA = 0.5
 
 
-class ConsistencyScheduler(Scheduler):
-    """What students distilled from a few dozen DDIM steps share: they visit a subset of their teacher's timesteps."""
+class LCMScheduler(Scheduler):
+    """x0 through the boundary condition c_out x0 + c_skip x, then fresh noise to the next level, none at the end.
+
+    Students distilled from a few dozen DDIM steps visit a subset of their teacher's timesteps.
+    """
+
+    aliases = ("lcm",)
+    OPTIONS = LCM_OPTIONS
 
     def spaced_timesteps(self, kind: str, steps: int) -> Array:
         """An even choice among the `original_inference_steps` timesteps k, 2k, … less one; more steps fill the gaps."""
@@ -25,13 +31,6 @@ class ConsistencyScheduler(Scheduler):
         if steps > count:
             return np.interp(np.linspace(0, count - 1, steps), np.arange(count), origin)
         return origin[np.floor(np.linspace(0, count, steps, endpoint=False)).astype(int)]
-
-
-class LCMScheduler(ConsistencyScheduler):
-    """x0 through the boundary condition c_out x0 + c_skip x, then fresh noise to the next level, none at the end."""
-
-    aliases = ("lcm",)
-    OPTIONS = LCM_OPTIONS
 
     def end_sigma(self) -> float:
         return 0.0

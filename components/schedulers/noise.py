@@ -58,8 +58,17 @@ def zero_terminal_snr(betas: Array) -> Array:
     return 1 - np.concatenate([alpha_bar[:1], alpha_bar[1:] / alpha_bar[:-1]])
 
 
+class VariancePreserving:
+    """A clock whose sigma is the ratio of a pair with alpha^2 + sigma^2 = 1."""
+
+    @staticmethod
+    def pair(ratio: Array) -> tuple[Array, Array]:
+        """(alpha, sigma) of x at each level."""
+        return variance_preserving(ratio)
+
+
 @dataclass(frozen=True, eq=False)
-class TrainingClock:
+class TrainingClock(VariancePreserving):
     """What the network saw in training: `alphas_cumprod` (T,), alpha^2 at each of T timesteps."""
 
     alphas_cumprod: Array
@@ -131,9 +140,16 @@ class FlowClock:
     length: int
     sigma_min: float
     sigma_max: float
+    largest: float = 1.0
+    """What is read in place of a larger sigma, by solvers in the logarithm of alpha / sigma."""
+
+    @staticmethod
+    def pair(sigma: Array) -> tuple[Array, Array]:
+        """(alpha, sigma) of x at each level."""
+        return 1 - sigma, sigma
 
     def sigma_at(self, timestep: ArrayLike, *, log: bool = False) -> Array:
-        return np.asarray(timestep, np.float64) / self.length
+        return np.minimum(np.asarray(timestep, np.float64) / self.length, self.largest)
 
     def timestep_at(self, sigma: ArrayLike) -> Array:
         return np.asarray(sigma, np.float64) * self.length
@@ -156,7 +172,7 @@ class LogSigmaClock:
 
 
 @dataclass(frozen=True)
-class AngleClock:
+class AngleClock(VariancePreserving):
     """v-diffusion: timestep = 2/pi atan(sigma / alpha) in [0, 1]; at 1 alpha is zero."""
 
     sigma_min: float = 0.0

@@ -124,6 +124,7 @@ _KIND_NAMES = {
     bool: "true or false",
     str: "text",
     list: "a list",
+    dict: "a mapping",
     None: "null",
 }
 
@@ -211,6 +212,14 @@ def prediction_type(*choices: str) -> tuple[Option, ...]:
 
 
 EPS_X0_V = prediction_type("epsilon", "sample", "v_prediction")
+EPS_X0_V_FLOW = prediction_type("epsilon", "sample", "v_prediction", "flow_prediction")
+VARIANCE_TYPE = Option(
+    "variance_type",
+    None,
+    (str, None),
+    "Set where the network predicts a variance as well, in further channels that this sampler does not read.",
+    choices=("learned", "learned_range"),
+)
 LCM_OPTIONS = (
     *with_defaults(BETAS, beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear"),
     Option("original_inference_steps", 50, int, "Steps of the schedule the student was distilled on.", minimum=1),

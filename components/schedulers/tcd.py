@@ -7,14 +7,14 @@ from collections.abc import Iterable
 import numpy as np
 
 from components.schedulers.base import RunOptions
-from components.schedulers.lcm import ConsistencyScheduler
+from components.schedulers.lcm import LCMScheduler
 from components.schedulers.noise import Array, variance_preserving
 from components.schedulers.options import ETA, LCM_OPTIONS, with_defaults
 from components.schedulers.schedule import Grid
 from components.schedulers.tableau import Rows, State
 
 
-class TCDScheduler(ConsistencyScheduler):
+class TCDScheduler(LCMScheduler):
     """DDIM to the level s of timestep (1 - eta) t', below the next one, then fresh noise up to it (algorithm 4)."""
 
     aliases = ("tcd",)
