@@ -62,8 +62,8 @@ def git_state(folder: Path) -> dict[str, Any] | None:
         return None
 
 
-def physical_cores() -> int:
-    """Physical cores this process may use: its CPU affinity, hyper-threads counted once."""
+def physical_cores(quota: Path = Path("/sys/fs/cgroup/cpu.max")) -> int:
+    """Physical cores this process may use: its CPU affinity, hyper-threads counted once, a container's quota kept."""
     if not hasattr(os, "sched_getaffinity"):
         return os.cpu_count() or 1
     cores = set()
@@ -73,7 +73,11 @@ def physical_cores() -> int:
             cores.add(siblings.read_text(encoding="ascii").strip())
         except OSError:
             cores.add(str(cpu))
-    return max(1, len(cores))
+    count = len(cores)
+    with suppress(OSError, ValueError):  # "200000 100000": two CPUs' worth of time in each period; "max": no limit
+        allowed, period = map(int, quota.read_text(encoding="ascii").split())
+        count = min(count, -(-allowed // period))
+    return max(1, count)
 
 
 class FileSums:

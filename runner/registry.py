@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 GROUPS = ("recipe", "checkpoint", "scheduler", "schedule", "backend")
 PACKAGED = Path(__file__).resolve().parents[1] / "recipes"
 PRIMARY = "config"
-MAX_CHOICES = 10_000
 
 
 @dataclass(frozen=True)
@@ -52,7 +51,7 @@ class Library:
         for group in GROUPS:
             by_name: dict[str, Path] = {}
             for folder in self.folders:
-                for path in sorted((folder / group).glob("*.yaml"))[:MAX_CHOICES]:
+                for path in sorted((folder / group).glob("*.yaml")):
                     by_name.setdefault(path.stem, path)
             found[group] = dict(sorted(by_name.items()))
         if self.file is not None:

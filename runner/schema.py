@@ -67,9 +67,7 @@ class Checkpoint(Part):
     allow_pickle: bool = key(
         "accept .bin and .ckpt weights, which can run code when they are opened", picture=False, default=False
     )
-    components: dict[Component, ComponentChoice] = key(
-        "components taken from elsewhere, by name", default_factory=dict
-    )
+    components: dict[Component, ComponentChoice] = key("components taken from elsewhere, by name", default_factory=dict)
 
 
 class SchedulerChoice(BaseModel):

@@ -13,21 +13,11 @@ from typing import Any
 from components.schedulers.options import Option, OptionProblem, SchedulerConfigError, nearest
 from components.schedulers.tableau import Clip, Tableau, TableauError, stack
 
-_SHARED = {
-    "adams",
-    "base",
-    "brownian",
-    "edm",
-    "flow",
-    "exponential",
-    "noise",
-    "options",
-    "schedule",
-    "spacing",
-    "tableau",
-}
+_SHARED = {"adams", "base", "brownian", "edm", "exponential", "facade", "flow", "noise", "options"}
+_SHARED |= {"published", "schedule", "spacing", "tableau"}
 
 __all__ = [
+    "AysSchedules",
     "Clip",
     "Option",
     "OptionProblem",
@@ -89,6 +79,10 @@ def __getattr__(name: str) -> Any:
         from components.schedulers.base import RunOptions
 
         return RunOptions
+    if name == "AysSchedules":
+        from components.schedulers.published import AysSchedules
+
+        return AysSchedules
     if name.endswith("Scheduler") and name in scheduler_classes():
         return scheduler_classes()[name]
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

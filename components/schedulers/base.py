@@ -16,6 +16,7 @@ from typing import Any, ClassVar, Self
 import numpy as np
 
 from components.schedulers import spacing as space
+from components.schedulers.facade import Facade
 from components.schedulers.noise import Array, TrainingClock
 from components.schedulers.options import (
     BETAS,
@@ -46,7 +47,7 @@ class RunOptions:
     mu: float | None = None
 
 
-class Scheduler:
+class Scheduler(Facade):
     """Base of all schedulers. `XScheduler(**options)`; unknown or unfit options raise SchedulerConfigError."""
 
     aliases: ClassVar[tuple[str, ...]] = ()
@@ -183,6 +184,9 @@ class Scheduler:
         if kind in space.TRAINING_SPACINGS:
             t = self.spaced_timesteps(kind, steps)
             return t, self.clock.sigma_at(t)
+        if kind in space.TIMESTEP_SPACINGS:
+            t = space.TIMESTEP_SPACINGS[kind](self.clock.length, steps)
+            return t, self.clock.sigma_at(t)
         sigmas = self.spaced_sigmas(kind, steps)
         return self.clock.timestep_at(sigmas), sigmas
 
@@ -236,7 +240,7 @@ class Scheduler:
         """(p, q, r, s) with x0 = p x + q output and eps = r x + s output, at each level."""
         return parameterisation(self.prediction_type, at)
 
-    def init_noise_sigma(self, grid: Grid) -> float:
+    def initial_scale(self, grid: Grid) -> float:
         """What a standard normal draw is multiplied by to start."""
         return 1.0
 
@@ -278,7 +282,7 @@ class Scheduler:
             list(self.rows(grid, run)),
             history=self.history(run),
             parameterisation=self.parameterisation,
-            init_noise_sigma=self.init_noise_sigma(grid),
+            init_noise_sigma=self.initial_scale(grid),
             clip=self.clip,
             unchecked=self.unchecked(run),
             brownian=self.brownian(grid),
@@ -298,7 +302,7 @@ class SigmaScheduler(Scheduler):
     def spaced_timesteps(self, kind: str, steps: int) -> Array:
         return space.training_timesteps(kind, steps, self.clock.length, offset=self.steps_offset, rounded=False)
 
-    def init_noise_sigma(self, grid: Grid) -> float:
+    def initial_scale(self, grid: Grid) -> float:
         """sigma_max where the spacing starts at the very end of the clock, else the spread of data and noise."""
         sigma = float(grid.levels.sigma[0])
         return sigma if self.timestep_spacing in ("linspace", "trailing") else float(np.hypot(sigma, 1))

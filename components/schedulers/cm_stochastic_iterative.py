@@ -85,7 +85,7 @@ class CMStochasticIterativeScheduler(EDMScheme):
         c_skip, c_out = self.sigma_data**2 / (above**2 + self.sigma_data**2), above * self.sigma_data * at.scale
         return c_skip, c_out, (1 - c_skip) / at.sigma, -c_out / at.sigma
 
-    def init_noise_sigma(self, grid: Grid) -> float:
+    def initial_scale(self, grid: Grid) -> float:
         return self.sigma_max
 
     def rows(self, grid: Grid, run: RunOptions) -> Iterable[Rows]:

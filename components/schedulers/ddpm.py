@@ -39,7 +39,7 @@ class DDPMScheduler(Scheduler):
         beta = 1 - step**2
         x0_weight, x_weight = to.alpha * beta / at.sigma**2, step * (to.sigma / at.sigma) ** 2
         large = self.variance_type.startswith("fixed_large")
-        noisy = at.timestep > 0
+        noisy = (at.timestep > 0) | (to.sigma > 0)  # timestep 0 draws nothing, unless it is not where the run ends
         posterior, bounds = beta * (to.sigma / at.sigma) ** 2, None
         variance = noisy * (beta if large else posterior)
         if self.variance_type == "learned":

@@ -47,6 +47,7 @@ class DPMSolverMultistepScheduler(FlowOption):
 
     aliases = ("dpmpp_2m", "dpm_solver_multistep")
     finite_clock = True
+    noise_dtype = "float32"  # of draws made on the device: the reference library draws them so, whatever the network's
     OPTIONS = (
         *BETAS,
         SOLVER_ORDER,

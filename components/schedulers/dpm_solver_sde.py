@@ -22,6 +22,7 @@ class DPMSolverSDEScheduler(SigmaScheduler):
     """
 
     aliases = ("dpmpp_sde",)
+    order = 2
     OPTIONS = (
         *with_defaults(BETAS, beta_start=0.00085, beta_end=0.012),
         *EPS_X0_V,

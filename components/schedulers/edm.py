@@ -54,5 +54,5 @@ class EDMScheme(Scheduler):
             c_out = -c_out
         return c_skip, c_out, (1 - c_skip) / at.sigma, -c_out / at.sigma
 
-    def init_noise_sigma(self, grid: Grid) -> float:
+    def initial_scale(self, grid: Grid) -> float:
         return float(np.hypot(grid.levels.sigma[0], 1))

@@ -20,6 +20,7 @@ class FlowMatchHeunDiscreteScheduler(FlowScheme):
     """
 
     aliases = ("flow_heun",)
+    order = 2
     OPTIONS = (LENGTH, SHIFT)
 
     def history(self, run: RunOptions) -> int:

@@ -42,7 +42,11 @@ class Option:
             return f"is {value!r}, which is not one of its values"
         if isinstance(value, int | float) and not self.minimum <= value <= self.maximum:
             return f"is {value!r}, but must be {_range(self.minimum, self.maximum)}"
-        if isinstance(value, list | tuple) and not (value and all(_is(v, float) for v in value)):
+        if (
+            isinstance(value, list | tuple)
+            and value != self.default
+            and not (value and all(_is(v, float) for v in value))
+        ):
             return "must be a list of numbers, and not an empty one"
         return None
 

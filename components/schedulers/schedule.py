@@ -16,7 +16,7 @@ from components.schedulers.noise import Array
 from components.schedulers.options import OptionProblem, nearest
 from components.schedulers.tableau import Level
 
-SPACINGS = (*space.TRAINING_SPACINGS, *space.SIGMA_SPACINGS)
+SPACINGS = (*space.TRAINING_SPACINGS, *space.TIMESTEP_SPACINGS, *space.SIGMA_SPACINGS)
 ENDS = ("zero", "sigma_min")
 DEFAULT_STEPS = 50
 

@@ -56,6 +56,18 @@ def exponential(sigma_min: float, sigma_max: float, steps: int) -> Array:
     return np.exp(np.linspace(math.log(sigma_max), math.log(sigma_min), steps))
 
 
+def polyexponential(sigma_min: float, sigma_max: float, steps: int, rho: float = 2.0) -> Array:
+    """log sigma linear in u^rho, u even from 1 to 0 (k-diffusion)."""
+    u = np.linspace(1, 0, steps) ** rho
+    return np.exp(u * (math.log(sigma_max) - math.log(sigma_min)) + math.log(sigma_min))
+
+
+def kl_optimal(sigma_min: float, sigma_max: float, steps: int) -> Array:
+    """Even steps in atan(sigma): optimal for Gaussian data (Align Your Steps, arXiv 2404.14507, theorem 3.1)."""
+    u = np.linspace(0, 1, steps)
+    return np.tan(u * math.atan(sigma_min) + (1 - u) * math.atan(sigma_max))
+
+
 def beta(sigma_min: float, sigma_max: float, steps: int, a: float = 0.6, b: float = 0.6) -> Array:
     """Quantiles of Beta(a, b) laid over sigma (arXiv 2407.12173)."""
     from scipy.special import betaincinv
@@ -63,9 +75,23 @@ def beta(sigma_min: float, sigma_max: float, steps: int, a: float = 0.6, b: floa
     return sigma_min + betaincinv(a, b, 1 - np.linspace(0, 1, steps)) * (sigma_max - sigma_min)
 
 
+def beta_timesteps(length: int, steps: int, a: float = 0.6, b: float = 0.6) -> Array:
+    """Quantiles of Beta(a, b) laid over the clock, on whole timesteps where they do not collide (arXiv 2407.12173)."""
+    from scipy.special import betaincinv
+
+    t = betaincinv(a, b, 1 - np.linspace(0, 1, steps, endpoint=False)) * (length - 1)
+    whole = np.rint(t)
+    return whole if len(np.unique(whole)) == steps else t
+
+
+TIMESTEP_SPACINGS: dict[str, Callable[[int, int], Array]] = {"beta_timesteps": beta_timesteps}
+"""Spacings of the clock that no checkpoint's configuration names: (length, steps) -> timesteps."""
+
 SIGMA_SPACINGS: dict[str, Callable[[float, float, int], Array]] = {
     "karras": karras,
     "exponential": exponential,
+    "polyexponential": polyexponential,
+    "kl_optimal": kl_optimal,
     "beta": beta,
     "lu": exponential,
 }
@@ -79,3 +105,26 @@ def resample_log_linear(sigmas: Sequence[float] | Array, steps: int) -> Array:
     """
     levels = np.log(np.asarray(sigmas, np.float64))
     return np.exp(np.interp(np.linspace(0, 1, steps + 1), np.linspace(0, 1, len(levels)), levels))
+
+
+# ---- transforms of a listed schedule: N + 1 levels in, fewer or as many out ----------------------------------------
+
+
+def discard_penultimate(sigmas: Sequence[float] | Array) -> Array:
+    """Without the last level but one: what k-diffusion does for second-order samplers, which waste it. Ask N + 1."""
+    levels = np.asarray(sigmas, np.float64)
+    return np.delete(levels, -2)
+
+
+def slice_levels(sigmas: Sequence[float] | Array, start: float = 0.0, stop: float = 1.0) -> Array:
+    """The part of a schedule between two shares of its steps, both ends included.
+
+    `start = 1 - strength` is image to image; `stop = 0.8` for a base model and `start = 0.8` for its refiner split a
+    run so that one ends on the level where the other begins. Raises ValueError where nothing is left.
+    """
+    levels = np.asarray(sigmas, np.float64)
+    steps = len(levels) - 1
+    first, last = round(start * steps), round(stop * steps)
+    if not 0 <= first < last <= steps:
+        raise ValueError(f"steps {first} to {last} of {steps}: nothing is left of the schedule")
+    return levels[first : last + 1]

@@ -62,9 +62,12 @@ def _run(argv: list[str]) -> int:
         print(HELP, end="")
         return 0
     if words.version:
-        from importlib.metadata import version
+        from importlib.metadata import PackageNotFoundError, version
 
-        print(f"diffusion-recipes {version('diffusion-recipes')}")
+        try:
+            print(f"diffusion-recipes {version('diffusion-recipes')}")
+        except PackageNotFoundError:
+            print("diffusion-recipes, not installed")
         return 0
     composition = _compose(words)
     if words.show:

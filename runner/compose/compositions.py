@@ -7,8 +7,7 @@ another module's; every problem of all of them is told at once.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
-from copy import deepcopy
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -59,7 +58,7 @@ def load_file(path: Path, argv: Sequence[str] = (), *, multirun: bool = False, c
     """
     path = path.resolve()
     found = document(path, "file", cwd)
-    if found.problems and not found.lines:  # unreadable
+    if not found.readable:
         near = nearest(path.name, (other.name for other in path.parent.glob("*.yaml")))
         raise RecipeError([replace(problem, nearest=near) for problem in found.problems])
     library = replace(Library.at(cwd), file=path)
@@ -98,7 +97,7 @@ class _Composing:
             return Composition(recipe.name, [Job(recipe)], recipe)
         jobs = []
         for number, overrides in enumerate(sweep.combinations(axes)):
-            groups = {key: value for key, value in overrides.items() if key in GROUPS}
+            groups = {key: str(value) for key, value in overrides.items() if key in GROUPS}
             job = self._recipe(*self._base({**chosen, **groups}), overrides)
             if job:
                 jobs.append(Job(job, overrides, sweep.job_folder(number, sweep.count(axes), overrides)))
@@ -115,35 +114,32 @@ class _Composing:
         if key not in self.bases:
             self.bases[key] = self._complete_file(chosen) if self.complete else self._composed(chosen)
         data, origin = self.bases[key]
-        return deepcopy(data), Origin(origin.name, dict(origin.places))
+        return data, Origin(origin.name, dict(origin.places))
 
     def _composed(self, chosen: Mapping[str, str]) -> tuple[dict[str, Any], Origin]:
-        from omegaconf import OmegaConf
-
-        from runner.compose.hydra_source import HydraException, compose_choices
+        from runner.compose.hydra_source import compose_choices
 
         if self.name is not None:
             chosen = {**chosen, "recipe": Library.FILE}
-        try:
-            in_force = self.parts.follow(chosen)
-        except RecipeError as error:
-            raise RecipeError([*self.problems, *error.problems]) from error
-        self.problems.update(self.parts.problems)
-        known = {group: option for group, option in chosen.items() if option in self.library.choices(group)}
-        try:
-            composed = compose_choices(self.library, known, self.parts.stale)
-        except HydraException as error:
-            told = Problem(f"recipe {in_force['recipe']}", " ".join(str(error).split()))
-            raise RecipeError([*self.problems, told]) from error
-        data = OmegaConf.to_container(composed.data, resolve=False)
-        assert isinstance(data, dict)
+        in_force = self._looked_at(lambda: self.parts.follow(chosen))
+        composed = self._looked_at(lambda: compose_choices(self.library, chosen, self.parts.stale))
+        data = composed.data
         name = self.name or in_force["recipe"]
         path = self.library.choices("recipe").get(in_force["recipe"])
         origin = Origin(shown_path(path) if path else f"recipe {name}")
         for prefix, merged, left_out in composed.order:
             origin.merge(merged, prefix, left_out)
         data.setdefault("name", name)
-        return {str(key): value for key, value in data.items()}, origin
+        return data, origin
+
+    def _looked_at(self, look: Callable[[], Any]) -> Any:
+        """Follow the files' defaults, keeping what is found wrong. An error ends it, told with all that was found."""
+        try:
+            return look()
+        except RecipeError as error:
+            raise RecipeError(dict.fromkeys([*self.problems, *error.problems])) from error
+        finally:
+            self.problems.update(self.parts.problems)
 
     def _complete_file(self, chosen: Mapping[str, str]) -> tuple[dict[str, Any], Origin]:
         assert self.library.file is not None
@@ -151,8 +147,7 @@ class _Composing:
         self.problems.update(dict.fromkeys(found.problems))
         origin = Origin(found.shown)
         origin.merge(found, (), frozenset())
-        data = deepcopy(found.data)
-        data.setdefault("name", self.name)
+        data = {"name": self.name, **found.data}
         for group, option in chosen.items():
             if option in self.library.choices(group):
                 self._replace(data, origin, group, option)
@@ -160,16 +155,11 @@ class _Composing:
 
     def _replace(self, data: dict[str, Any], origin: Origin, group: str, option: str) -> None:
         """Put a choice in the place of a complete recipe's whole node."""
-        from omegaconf import OmegaConf
-
         from runner.compose.hydra_source import compose_group
 
-        self.parts.visit(group, option)
-        self.problems.update(self.parts.problems)
-        composed = compose_group(self.library, group, option)
-        node = OmegaConf.to_container(composed.data, resolve=False)
-        assert isinstance(node, dict)
-        data[group] = node.get(group) or {}
+        self._looked_at(lambda: self.parts.visit(group, option))
+        composed = self._looked_at(lambda: compose_group(self.library, group, option))
+        data[group] = composed.data.get(group) or {}
         origin.clear((group,))
         for prefix, merged, _ in composed.order:
             origin.merge(merged, prefix or (group,), frozenset())
@@ -178,6 +168,7 @@ class _Composing:
         """The recipe's sweep node, where the command line does not say otherwise, and the command line's own axes."""
         node = data.get("sweep")
         axes: dict[str, list[Any]] = {}
+        known = True
         if self.line.values.get("sweep") == [None] or not isinstance(node, dict):
             return self.line.axes()
         for key, values in node.items():
@@ -186,13 +177,12 @@ class _Composing:
                 self.problems[problem] = None
             elif key not in self.line.choices and key not in self.line.values:
                 axes[key] = values
-                unknown = [v for v in values if key in GROUPS and v not in self.library.choices(key)]
-                for value in unknown:
-                    where = origin.where((*keys, values.index(value)))
-                    self.problems[unknown_choice(self.library, key, str(value), where)] = None
-        if any(key in GROUPS and v not in self.library.choices(key) for key, values in axes.items() for v in values):
-            return {}
-        return axes | self.line.axes()
+                for index, value in enumerate(values) if key in GROUPS else ():
+                    if str(value) not in self.library.choices(key):
+                        where = origin.where((*keys, index))
+                        self.problems[unknown_choice(self.library, key, str(value), where)] = None
+                        known = False
+        return axes | self.line.axes() if known else {}
 
     def _recipe(
         self, data: dict[str, Any], origin: Origin, overrides: Mapping[str, Any], keep_sweep: bool = False
@@ -203,8 +193,8 @@ class _Composing:
             if key in GROUPS:
                 continue
             keys = tuple(key.split("."))
-            said = self.line.said.get(key) or f"{origin.where(('sweep', key))}={value}"
-            _put(data, keys, value)
+            said = self.line.said.get(key) or f"{origin.where(('sweep', key))}={value!s:.80}"
+            data = _with(data, keys, value)
             origin.override(keys, said)
         problems = reference_problems(data, origin)
         if not problems and any(references(data)):
@@ -253,12 +243,13 @@ def _axis_problem(key: str, values: Any, where: str) -> Problem | None:
     return None
 
 
-def _put(data: dict[str, Any], keys: tuple[str, ...], value: Any) -> None:
-    for key in keys[:-1]:
-        inner = data.get(key)
-        data[key] = inner if isinstance(inner, dict) else {}
-        data = data[key]
-    data[keys[-1]] = value
+def _with(data: dict[str, Any], keys: Sequence[str], value: Any) -> dict[str, Any]:
+    """The data with one value set; jobs share the rest, so nothing is changed in place."""
+    first, *rest = keys
+    if rest:
+        inner = data.get(first)
+        value = _with(inner if isinstance(inner, dict) else {}, rest, value)
+    return {**data, first: value}
 
 
 def _resolved(data: dict[str, Any]) -> dict[str, Any]:

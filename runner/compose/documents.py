@@ -38,6 +38,7 @@ class Document:
     chosen: dict[str, tuple[str, int]] = field(default_factory=dict)
     summary: str = ""
     composes: bool = False
+    readable: bool = True
     problems: tuple[Problem, ...] = ()
 
     def where(self, line: int = 0, keys: KeyPath = ()) -> str:
@@ -76,7 +77,8 @@ def _document(path: Path, group: str, shown: str, _stamp: int) -> Document:
         text = read(path)
     except YamlError as error:
         empty = Document(path, shown, group)
-        return Document(path, shown, group, problems=(Problem(empty.where(error.line), error.what),))
+        problem = Problem(empty.where(error.line), error.what)
+        return Document(path, shown, group, readable=False, problems=(problem,))
     return _Vetting(path, shown, group, text).document()
 
 
@@ -105,9 +107,9 @@ class _Vetting:
             self.text.lines,
             tuple(self.parents),
             self.chosen,
-            comments[0] if comments else "",
-            composes,
-            tuple(self.problems),
+            summary=comments[0] if comments else "",
+            composes=composes,
+            problems=tuple(self.problems),
         )
 
     def _refuse(self, keys: KeyPath, what: str, line: int | None = None, **more: Any) -> None:
@@ -136,6 +138,9 @@ class _Vetting:
 
     def _value(self, value: Any, keys: KeyPath) -> Any:
         if isinstance(value, dict):
+            if self._holds_one_value(keys):  # Hydra cannot merge a mapping with a list, and stops there
+                self._refuse(keys, "this is one value and has no keys of its own")
+                return None
             return self._mapping(value, keys)
         if isinstance(value, list):
             return [self._value(item, (*keys, index)) for index, item in enumerate(value)]
@@ -145,6 +150,14 @@ class _Vetting:
         if value == "???":  # to Hydra a value that is still missing, which would silently not be set
             self._refuse(keys, "'???' cannot be a whole value", hint="leave the key out, or say more")
         return value
+
+    def _holds_one_value(self, keys: KeyPath) -> bool:
+        from runner.schema import key_paths
+
+        prefix = (self.group,) if self.group in GROUPS and self.group != "recipe" else ()
+        path, known = dotted((*prefix, *keys)), key_paths()
+        inner = path in ("sweep", "checkpoint.components") or any(other.startswith(f"{path}.") for other in known)
+        return path in known and not inner
 
     def _sections(self, data: dict[str, Any]) -> dict[str, Any]:
         """`scheduler: euler` in the body would replace a whole part by a word; a name there, a part by a mixture."""

@@ -8,32 +8,29 @@ in it to configure. Files are vetted, and missing ones reported, before (parts.p
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from hydra import version
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra._internal.config_repository import CachingConfigRepository
 from hydra._internal.config_search_path_impl import ConfigSearchPathImpl
 from hydra._internal.core_plugins.structured_config_source import StructuredConfigSource
-from hydra._internal.defaults_list import DefaultsList, create_defaults_list
+from hydra._internal.defaults_list import create_defaults_list
 from hydra._internal.sources_registry import SourcesRegistry
 from hydra.core.object_type import ObjectType
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 from hydra.plugins.config_source import ConfigLoadError, ConfigResult, ConfigSource
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
 from runner.compose.documents import Document, document
+from runner.errors import Problem, RecipeError
 from runner.registry import GROUPS, PRIMARY, Library
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from omegaconf import DictConfig
 
 Stale = Callable[[Document, Mapping[str, str]], frozenset[str]]
 _library: ContextVar[Library] = ContextVar("library")
@@ -95,48 +92,54 @@ def _with_defaults(found: Document) -> dict[str, Any]:
 @dataclass
 class Composed:
     """data: the composed mapping, references unresolved; order: what was merged, in order, as (key prefix, document,
-    groups whose values were left out because another choice was made); choices: group → the option in force."""
+    groups whose values were left out because another choice is in force)."""
 
-    data: DictConfig
+    data: dict[str, Any]
     order: list[tuple[tuple[str, ...], Document, frozenset[str]]]
-    choices: dict[str, str]
 
 
-def compose_choices(
-    library: Library, choices: Mapping[str, str], stale: Stale = lambda document, choices: frozenset()
-) -> Composed:
-    """Compose config.yaml with these choices on top of its own and the recipe's.
+def compose_choices(library: Library, choices: Mapping[str, str], stale: Stale) -> Composed:
+    """Compose config.yaml with these choices on top of its own and the recipe's. Raises RecipeError.
 
     stale(document, choices in force) → groups whose values in that document belong to a choice that is not in force.
     """
-    return _compose(library, PRIMARY, choices, stale)
+    return _composed(library, PRIMARY, choices, stale)
 
 
 def compose_group(library: Library, group: str, option: str) -> Composed:
     """One choice of one group alone, with what it builds on, under its group's key."""
-    return _compose(library, f"{group}/{option}", {}, lambda document, choices: frozenset())
+    return _composed(library, f"{group}/{option}", {}, lambda document, choices: frozenset())
 
 
-def _compose(library: Library, primary: str, choices: Mapping[str, str], stale: Stale) -> Composed:
-    with _serving(library) as loader:
-        repository = CachingConfigRepository(loader.repository)
-        overrides = OverridesParser.create().parse_overrides([f"{g}='{option}'" for g, option in choices.items()])
-        listed: DefaultsList = create_defaults_list(
-            repository, primary, overrides_list=overrides, prepend_hydra=False, skip_missing=False
-        )
-        in_force = {group: str(option) for group, option in listed.overrides.known_choices.items() if option}
-        order = []
-        for default in listed.defaults:
-            assert default.config_path is not None
-            found = find_document(library, default.config_path)
-            loaded = repository.load_config(default.config_path)
-            assert found is not None and loaded is not None
-            left_out = stale(found, in_force)
-            for group in left_out:
-                loaded.config.pop(group)  # type: ignore[union-attr]
-            order.append(((default.package,) if default.package else (), found, left_out))
-        data = loader._compose_config_from_defaults_list(defaults=listed.defaults, repo=repository)
-    return Composed(data, order, in_force)
+def _composed(library: Library, primary: str, choices: Mapping[str, str], stale: Stale) -> Composed:
+    try:
+        with _serving(library) as loader:
+            return _merged(library, loader, primary, choices, stale)
+    except (HydraException, OmegaConfBaseException) as error:  # what the passes before it did not foresee
+        said = f"{choices.get('recipe', primary)}, composed"
+        raise RecipeError([Problem(said, " ".join(str(error).split()).removesuffix("."))]) from error
+
+
+def _merged(
+    library: Library, loader: ConfigLoaderImpl, primary: str, choices: Mapping[str, str], stale: Stale
+) -> Composed:
+    repository = CachingConfigRepository(loader.repository)
+    overrides = OverridesParser.create().parse_overrides([f"{group}='{name}'" for group, name in choices.items()])
+    listed = create_defaults_list(repository, primary, overrides, prepend_hydra=False, skip_missing=False)
+    in_force = {group: str(option) for group, option in listed.overrides.known_choices.items() if option}
+    order = []
+    for default in listed.defaults:
+        path = default.config_path or PRIMARY
+        found, loaded = find_document(library, path), repository.load_config(path)
+        assert found is not None and loaded is not None and isinstance(loaded.config, DictConfig)
+        left_out = stale(found, in_force)
+        for group in left_out:
+            loaded.config.pop(group)
+        order.append(((default.package,) if default.package else (), found, left_out))
+    composed = loader._compose_config_from_defaults_list(defaults=listed.defaults, repo=repository)
+    data = OmegaConf.to_container(composed, resolve=False)
+    assert isinstance(data, dict)
+    return Composed({str(key): value for key, value in data.items()}, order)
 
 
 @contextmanager
@@ -156,6 +159,3 @@ def _serving(library: Library) -> Iterator[ConfigLoaderImpl]:
     finally:
         _library.reset(token)
         base.version_base = previous
-
-
-__all__ = ["Composed", "HydraException", "OverridesParser", "compose_choices", "compose_group", "find_document"]

@@ -213,8 +213,10 @@ def _scheduler_problems(data: Mapping[str, Any], origin: Origin, bad: set[KeyPat
     fitting = {option: value for option, value in options.items() if option not in wrong}
     try:
         scheduler = cls.from_config(config, **fitting)
-    except SchedulerConfigError:
+    except SchedulerConfigError:  # the checkpoint's configuration is at fault, which the plan tells
         scheduler = cls.from_config({}, **fitting)
+    except ValueError as error:
+        return [*problems, Problem(origin.where(("scheduler",)), " ".join(str(error).split()).removesuffix("."))]
     return problems + _schedule_problems(scheduler, data, origin, bad)
 
 

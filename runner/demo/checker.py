@@ -60,7 +60,11 @@ class Verdict:
 
 def judge(prompt: str, image: Image) -> Verdict:
     """Compare a picture with a prompt of the grammar. Raises ValueError for any other prompt."""
-    wanted, seen = parse_prompt(prompt), check(image)
+    return compare(parse_prompt(prompt), check(image))
+
+
+def compare(wanted: Description, seen: Reading) -> Verdict:
+    """Which parts of a description a reading agrees with."""
     return Verdict(
         shape=seen.shape == wanted.shape,
         color=seen.color == wanted.color,
@@ -112,7 +116,7 @@ def _grown(mask: NDArray[np.bool_], pixels: int) -> NDArray[np.bool_]:
     """The mask and everything within so many pixels of it, along rows and columns."""
     padded = np.pad(mask, pixels)
     windows = np.lib.stride_tricks.sliding_window_view(padded, (2 * pixels + 1, 2 * pixels + 1))
-    return windows.any((2, 3))
+    return np.asarray(windows.any((2, 3)))
 
 
 @lru_cache

@@ -7,6 +7,7 @@ with it; this script is how they came to be.
 
 import argparse
 import json
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,7 +15,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor, distributed, nn
 from torch.nn import functional
 from tqdm import tqdm
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
@@ -24,7 +25,7 @@ from components.torch_models.unet_2d_condition import UNet2DConditionModel
 from runner.demo.shapes_bundle import SCHEDULER, write_bundle
 from runner.demo.shapes_data import Description, draw_random, vocabulary
 from runner.demo.shapes_tokenizer import MAX_LENGTH, write_tokenizer
-from runner.demo.training_loop import Averaged, LoopSettings, train
+from runner.demo.training_loop import Averaged, LoopSettings, processes, rank, train
 
 VAE: dict[str, Any] = {
     "in_channels": 3,
@@ -79,6 +80,13 @@ class Settings:
     def rng(self, stage: int, step: int) -> np.random.Generator:
         return np.random.default_rng((self.seed, stage, step))
 
+    def generator(self, step: int) -> torch.Generator:
+        return torch.Generator().manual_seed(self.seed * 1_000_003 + step)
+
+    def draw(self, step: int) -> int:
+        """Number of one process's share of a step, so that no two shares see the same random numbers."""
+        return step * processes() + rank()
+
     def autocast(self) -> torch.autocast:
         return torch.autocast("cpu", torch.bfloat16, enabled=self.bfloat16)
 
@@ -96,11 +104,11 @@ def train_vae(settings: Settings) -> nn.Module:
     vae = AutoencoderKL(**VAE)
 
     def loss(step: int) -> Tensor:
-        images, _ = pictures(settings.vae_batch, settings.rng(0, step))
+        images, _ = pictures(settings.vae_batch // processes(), settings.rng(0, settings.draw(step)))
         with settings.autocast():
             posterior = vae.encode(images).latent_dist
             mean, logvar = posterior.mean.float(), posterior.logvar.float()
-            generator = torch.Generator().manual_seed(settings.seed + step)
+            generator = settings.generator(settings.draw(step))
             noise = torch.randn(mean.shape, generator=generator)
             decoded = vae.decode(mean + torch.exp(0.5 * logvar) * noise).sample.float()
         kl = 0.5 * (mean.square() + logvar.exp() - 1 - logvar).mean()
@@ -135,18 +143,21 @@ def caption(description: Description, rng: np.random.Generator) -> str:
 def encode_pictures(vae: Any, scaling_factor: float, settings: Settings) -> tuple[Tensor, list[str]]:
     """Scaled latents (n, 4, 16, 16) of the training pictures and their captions; kept in the work folder."""
     file = settings.work / "latents.pt"
-    if file.exists():
-        stored = torch.load(file, weights_only=True)
-        return stored["latents"].float(), stored["captions"]
-    latents, captions = [], []
-    chunk = 128
-    for part in tqdm(range(settings.pictures // chunk), desc="latents", mininterval=5):
-        rng = settings.rng(1, part)
-        images, descriptions = pictures(chunk, rng)
-        latents.append((vae.encode(images).latent_dist.mean * scaling_factor).half())
-        captions += [caption(description, rng) for description in descriptions]
-    torch.save({"latents": torch.cat(latents), "captions": captions}, file)
-    return torch.cat(latents).float(), captions
+    if not file.exists() and rank() == 0:
+        latents, captions = [], []
+        chunk = 128
+        for part in tqdm(range(settings.pictures // chunk), desc="latents", mininterval=5):
+            rng = settings.rng(1, part)
+            images, descriptions = pictures(chunk, rng)
+            with settings.autocast():
+                mean = vae.encode(images).latent_dist.mean
+            latents.append((mean * scaling_factor).half())
+            captions += [caption(description, rng) for description in descriptions]
+        torch.save({"latents": torch.cat(latents), "captions": captions}, file)
+    if processes() > 1:
+        distributed.barrier()
+    stored = torch.load(file, weights_only=True)
+    return stored["latents"].float(), stored["captions"]
 
 
 def text_encoder(ids: dict[str, int]) -> CLIPTextModel:
@@ -170,7 +181,7 @@ def signal_levels() -> Tensor:
 def train_unet(latents: Tensor, captions: list[str], settings: Settings) -> tuple[nn.ModuleDict, Averaged]:
     """The denoising network and the text encoder, together, on eps prediction."""
     torch.manual_seed(settings.seed + 1)
-    folder = settings.work / "tokenizer"
+    folder = settings.work / (f"tokenizer_{rank()}" if rank() else "tokenizer")
     ids = write_tokenizer(vocabulary(), folder)
     tokenizer = CLIPTokenizer.from_pretrained(folder)
     distinct = sorted(set(captions))
@@ -180,10 +191,10 @@ def train_unet(latents: Tensor, captions: list[str], settings: Settings) -> tupl
     alphas = signal_levels()
     weights = (alphas / (1 - alphas)).reciprocal().mul(SNR_CAP).clamp(max=1)
     model = nn.ModuleDict({"unet": UNet2DConditionModel(**UNET), "text_encoder": text_encoder(ids)})
-    n = settings.unet_batch
+    n = settings.unet_batch // processes()
 
     def loss(step: int) -> Tensor:
-        generator = torch.Generator().manual_seed(settings.seed * 1_000_003 + step)
+        generator = settings.generator(settings.draw(step))
         chosen = torch.randint(len(latents), (n,), generator=generator)
         tokens = table[torch.where(torch.rand(n, generator=generator) < DROPPED, len(distinct), which[chosen])]
         # One timestep from each of n equal spans: the same expectation as uniform draws, less variance.
@@ -206,30 +217,36 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> Settings:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         epilog="example, as the bundled checkpoint was made (see runner/demo/README.md):\n"
-        "  python -m runner.demo.train_shapes --work outputs/train_shapes --out runner/demo/shapes\n"
+        "  torchrun --standalone --nproc-per-node 2 -m runner.demo.train_shapes --out runner/demo/shapes\n"
+        "(one process for each core; plain `python -m runner.demo.train_shapes` is one process with all cores).\n"
         "Stopped on the way, the same command goes on from the last save, at most two minutes back.",
     )
     parser.add_argument("--work", type=Path, default=Path("outputs/train_shapes"), help="saves and logs (%(default)s)")
     parser.add_argument("--out", type=Path, default=Path("outputs/train_shapes/shapes"), help="result (%(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="the same seed trains the same way (%(default)s)")
     parser.add_argument("--float32", action="store_true", help="no bfloat16: exacter, about 1.4 times slower")
-    parser.add_argument("--vae-steps", type=int, default=2600, help="%(default)s")
+    parser.add_argument("--vae-steps", type=int, default=2300, help="%(default)s")
     parser.add_argument("--vae-batch", type=int, default=20, help="pictures a step (%(default)s)")
-    parser.add_argument("--pictures", type=int, default=40_960, help="pictures the network learns from (%(default)s)")
-    parser.add_argument("--unet-steps", type=int, default=14_000, help="%(default)s")
-    parser.add_argument("--unet-batch", type=int, default=40, help="latents a step (%(default)s)")
+    parser.add_argument("--pictures", type=int, default=32_768, help="pictures the network learns from (%(default)s)")
+    parser.add_argument("--unet-steps", type=int, default=6000, help="%(default)s")
+    parser.add_argument("--unet-batch", type=int, default=32, help="latents a step (%(default)s)")
     chosen = vars(parser.parse_args(arguments))
     return Settings(bfloat16=not chosen.pop("float32"), **chosen)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     settings = parse_arguments(arguments)
+    if "WORLD_SIZE" in os.environ:
+        distributed.init_process_group("gloo")
     settings.work.mkdir(parents=True, exist_ok=True)
     vae = train_vae(settings)
     measured = measure_vae(vae, settings)
-    print(f"autoencoder: {json.dumps(measured)}")
+    if rank() == 0:
+        print(f"autoencoder: {json.dumps(measured)}")
     latents, captions = encode_pictures(vae, measured["scaling_factor"], settings)
     model, averaged = train_unet(latents, captions, settings)
+    if rank() > 0:
+        return
     averaged.store_into(model)
     modules = {"vae": vae, "unet": model["unet"], "text_encoder": model["text_encoder"]}
     configurations = {"vae": {**VAE, "scaling_factor": measured["scaling_factor"]}, "unet": UNET}

@@ -1,7 +1,9 @@
 """The loop both training stages share: warm-up and cosine decay, clipping, averaging, resuming, a progress bar.
 
 Everything random in step k is drawn from generators seeded by (seed, k), so an interrupted run continues as if it had
-never stopped. Knows nothing of autoencoders or diffusion: a stage hands it a loss.
+never stopped. Knows nothing of autoencoders or diffusion: a stage hands it a loss. Under torchrun several processes
+train one model, each on its share of the batch: one thread each that waits for the other once a step, where two threads
+wait for each other a thousand times (on a busy machine that halves the time).
 """
 
 import math
@@ -11,10 +13,30 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor, distributed, nn
 from tqdm import tqdm
 
 Loss = Callable[[int], Tensor]
+
+
+def rank() -> int:
+    """Which of the processes this is; 0 where there is one."""
+    return distributed.get_rank() if distributed.is_initialized() else 0
+
+
+def processes() -> int:
+    """How many processes train together."""
+    return distributed.get_world_size() if distributed.is_initialized() else 1
+
+
+def share_gradients(module: nn.Module) -> None:
+    """Replace each gradient by its mean over the processes."""
+    gradients = [p.grad for p in module.parameters() if p.grad is not None]
+    flat = torch.cat([gradient.flatten() for gradient in gradients])
+    distributed.all_reduce(flat)
+    flat /= processes()
+    for gradient, mean in zip(gradients, flat.split([g.numel() for g in gradients]), strict=True):
+        gradient.copy_(mean.view_as(gradient))
 
 
 @dataclass(frozen=True)
@@ -60,8 +82,8 @@ class Averaged:
 def train(name: str, module: nn.Module, loss: Loss, settings: LoopSettings, folder: Path) -> Averaged:
     """Minimise ``loss(step)`` over the module's parameters, resuming from ``folder/NAME.pt`` where there is one.
 
-    Writes that file every ``save_every`` seconds and a line of ``folder/NAME.log`` every ``log_every`` steps. Returns
-    the averaged weights.
+    All processes must start alike and see different data. Writes that file every ``save_every`` seconds and a line of
+    ``folder/NAME.log`` every ``log_every`` steps. Returns the averaged weights.
     """
     optimizer = torch.optim.AdamW(
         module.parameters(), settings.learning_rate, betas=(0.9, 0.99), weight_decay=settings.weight_decay, fused=True
@@ -77,25 +99,31 @@ def train(name: str, module: nn.Module, loss: Loss, settings: LoopSettings, fold
         print(f"{name}: continuing at step {first} of {settings.steps} from {file}")
 
     def save(step: int) -> None:
+        if rank():
+            return
         state = {"module": module.state_dict(), "optimizer": optimizer.state_dict(), "averaged": averaged.values}
         torch.save({**state, "step": step}, file.with_suffix(".tmp"))
         file.with_suffix(".tmp").replace(file)
 
     saved, started, running = time.monotonic(), time.monotonic(), 0.0
-    bar = tqdm(range(first, settings.steps), initial=first, total=settings.steps, desc=name, mininterval=5)
+    bar = tqdm(
+        range(first, settings.steps), initial=first, total=settings.steps, desc=name, mininterval=5, disable=rank() > 0
+    )
     for step in bar:
         for group in optimizer.param_groups:
             group["lr"] = rate(settings, step)
         value = loss(step)
         optimizer.zero_grad()
         value.backward()
+        if processes() > 1:
+            share_gradients(module)
         nn.utils.clip_grad_norm_(module.parameters(), settings.clip)
         optimizer.step()
         averaged.update(step)
         running += value.item()
         if not math.isfinite(running):
             raise FloatingPointError(f"{name}: the loss is no longer finite at step {step}")
-        if (step + 1) % settings.log_every == 0:
+        if (step + 1) % settings.log_every == 0 and not rank():
             mean, running = running / settings.log_every, 0.0
             pace = (time.monotonic() - started) / (step + 1 - first)
             line = f"step {step + 1} loss {mean:.5f} rate {rate(settings, step):.2e} {pace:.3f} s/step"

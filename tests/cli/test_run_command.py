@@ -74,7 +74,8 @@ def test_a_sweep_makes_a_folder_a_job_with_one_session(here, work) -> None:
 
 def test_the_packaged_grid_runs_as_a_sweep_without_m(here, work) -> None:
     assert here.run("recipe=shapes_scheduler_grid")[0] == 0
-    assert len(work) == 8
+    names = {recipe.scheduler.name for recipe, _, _ in work}
+    assert len(names) == len(work) >= 8
 
 
 def test_a_failing_job_stops_no_other_and_is_told_again_at_the_end(here, work) -> None:

@@ -39,6 +39,14 @@ def test_every_packaged_choice_fits_the_default_recipe_and_says_what_it_is(here,
     assert document(Library((PACKAGED,)).choices(group)[option], group).summary
 
 
+def test_every_scheduler_class_can_be_chosen(here) -> None:
+    """A class that is dropped into components/schedulers wants a file in recipes/scheduler that names it."""
+    from components.schedulers import scheduler_classes
+
+    chosen = {here.recipe(f"scheduler={name}").scheduler.name for name in Library((PACKAGED,)).choices("scheduler")}
+    assert chosen == set(scheduler_classes())
+
+
 def test_nothing_said_is_the_shapes_recipe(here) -> None:
     recipe = here.recipe()
     assert (recipe.name, recipe.checkpoint.repo, recipe.steps) == ("shapes", "demo:shapes", 20)

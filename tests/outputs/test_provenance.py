@@ -5,6 +5,7 @@ import os
 import subprocess
 from pathlib import Path
 
+import pytest
 import torch
 
 from runner.provenance import FileSums, git_state, physical_cores, versions
@@ -17,6 +18,14 @@ def test_versions_are_those_in_use() -> None:
 
 def test_cores_are_those_this_process_may_use() -> None:
     assert 1 <= physical_cores() <= len(os.sched_getaffinity(0))
+
+
+@pytest.mark.parametrize(("quota", "cores"), [("50000 100000", 1), ("max 100000", None), ("", None)])
+def test_a_containers_quota_counts(tmp_path: Path, quota: str, cores: int | None) -> None:
+    """The form is that of cgroup v2's cpu.max: microseconds allowed in each period."""
+    file = tmp_path / "cpu.max"
+    file.write_text(quota)
+    assert physical_cores(file) == (cores or physical_cores(tmp_path / "absent"))
 
 
 def test_a_repository_is_dirty_when_a_tracked_file_differs(tmp_path: Path) -> None:

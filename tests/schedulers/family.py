@@ -178,6 +178,7 @@ FAMILY: tuple[Member, ...] = (
             {"lambda_min_clipped": -5.1, "beta_schedule": "squaredcos_cap_v2"},
             {"use_karras_sigmas": True, "beta_schedule": "squaredcos_cap_v2"},
             {"use_karras_sigmas": True, "final_sigmas_type": "sigma_min"},
+            {"use_karras_sigmas": True, "final_sigmas_type": "sigma_min", "solver_order": 3},
             {"use_karras_sigmas": True, "algorithm_type": "sde-dpmsolver++"},
         ),
         float32_noise=True,

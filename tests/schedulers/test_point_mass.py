@@ -146,3 +146,16 @@ def test_churn_that_the_network_does_not_see() -> None:
     mean, got = ends_on_a_point(table)
     assert mean == pytest.approx(1, abs=1e-9)
     assert got == pytest.approx(variance, rel=1e-9)
+
+
+@pytest.mark.parametrize("order", [1, 2, 3])
+@pytest.mark.parametrize("formula", ["midpoint", "heun"])
+def test_sde_of_eps_keeps_the_mean_at_every_order(order: int, formula: str) -> None:
+    """The mean of eps is 0 on a point, so differences of it move none; of the variance no closed form is declared."""
+    config = {"algorithm_type": "sde-dpmsolver", "solver_order": order, "solver_type": formula}
+    scheduler = next(m for m in FAMILY if m.name == "DPMSolverMultistepScheduler").cls(**SD, **config)
+    for steps in STEPS[:-1]:
+        table = scheduler.tableau(steps, final_sigma="sigma_min")
+        mean, variance = ends_on_a_point(table)
+        assert mean == pytest.approx(table.land[-1, 0], abs=1e-9)
+        assert 0 < variance < np.inf

@@ -1,0 +1,90 @@
+"""`recipe plan`: what a run would do, use and cost, before any weight is loaded."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+from runner.cli.levels import level_lines
+from runner.cli.named import composed
+from runner.cli.recipe import usage_error
+
+if TYPE_CHECKING:
+    from components.component_files import ComponentFiles
+    from runner.plan import Plan
+
+HELP = """\
+recipe plan NAME|FILE [key=value ...]: what a run would do, use and cost, without loading a weight
+  recipe plan shapes
+  recipe plan sd15 scheduler=heun steps=20 height=768
+Files with their sizes and pinned commit, what the scheduler inherits and drops of the checkpoint's configuration, the
+network evaluations, every timestep and noise level, and the size of the weights, read from the headers of the files.
+"""
+
+BYTES = {"float32": 4, "bfloat16": 2, "float16": 2, "auto": 4}
+
+
+def main(argv: Sequence[str]) -> int:
+    from runner.plan import make_plan
+
+    if not argv:
+        raise usage_error("plan")
+    composition = composed(argv[0], argv[1:])
+    if composition.is_sweep:
+        print(f"a sweep of {len(composition.jobs)} jobs; the plan of the first one:\n")
+    print("\n".join(lines(make_plan(composition.jobs[0].recipe))))
+    return 0
+
+
+def lines(plan: Plan) -> Iterator[str]:
+    recipe, scheduler, table = plan.recipe, plan.scheduler, plan.tableau
+    guided = " with guidance, each for the prompt and against the negative one" if plan.guidance.scale > 1 else ""
+    yield f"recipe      {recipe.name}"
+    yield f"checkpoint  {plan.checkpoint.source}" + (f" at {plan.checkpoint.commit}" if plan.checkpoint.commit else "")
+    yield f"pictures    {recipe.num_images} of {plan.width}×{plan.height}, in batches of {_sizes(plan)}"
+    yield f"scheduler   {type(scheduler).__name__}: {table.steps} steps, {table.nfe} network evaluations{guided}"
+    yield from _options("inherited", scheduler.inherited)
+    yield from _options("dropped", scheduler.dropped)
+    yield from plan.notes
+    yield ""
+    yield from _weights(plan)
+    yield ""
+    yield from level_lines(table)
+
+
+def _sizes(plan: Plan) -> str:
+    return ", ".join(str(len(batch.indices)) for batch in plan.batches)
+
+
+def _options(what: str, options: dict) -> Iterator[str]:
+    if options:
+        yield f"  {what:<10}{', '.join(f'{name}={value}' for name, value in sorted(options.items()))}"
+
+
+def _weights(plan: Plan) -> Iterator[str]:
+    """A line per component: its files, their size, and its size in memory in the planned dtype."""
+    width, total = BYTES[plan.dtype], 0
+    for name, files in plan.components.items():
+        if not files.weights:
+            continue
+        count = _parameters(files)
+        total += count * width
+        names = ", ".join(path.name for path in files.weights)
+        size = sum(path.stat().st_size for path in files.weights)
+        yield f"{name:<13} {_megabytes(size):>10}  {count:>13,} parameters  {names}"
+    dtype = "float32 (auto on a CPU)" if plan.dtype == "auto" else plan.dtype
+    yield f"in memory     {_megabytes(total):>10}  as {dtype}"
+
+
+def _parameters(files: ComponentFiles) -> int:
+    count = 0
+    for info in files.tensors().values():
+        size = 1
+        for side in info.shape:
+            size *= side
+        count += size
+    return count
+
+
+def _megabytes(size: int) -> str:
+    return f"{size / 1e6:,.1f} MB"
