@@ -147,6 +147,31 @@ class Scheduler(Facade):
     def __repr__(self) -> str:
         return f"{type(self).__name__} {self.to_json()}"
 
+    # ---- which networks it samples ---------------------------------------------------------------------------------
+
+    @classmethod
+    def kinds(cls) -> set[str]:
+        """Every kind of network that some configuration of this class samples."""
+        return {cls.fits} | ({"flow"} if "use_flow_sigmas" in cls.options() else set())
+
+    @property
+    def compatibles(self) -> list[type[Scheduler]]:
+        """The classes that can sample what this one samples."""
+        from components.schedulers import scheduler_classes
+
+        return [cls for cls in scheduler_classes().values() if self.fits in cls.kinds()]
+
+    def mismatch(self, config: Mapping[str, Any]) -> OptionProblem | None:
+        """What is wrong with sampling the network that `config`, a checkpoint's scheduler configuration, belongs to."""
+        from components.schedulers import scheduler_classes
+
+        owner = scheduler_classes().get(str(config.get("_class_name")))
+        if owner is None or (own := owner.from_config(config)).fits == self.fits:
+            return None
+        hint = "set use_flow_sigmas to true" if own.fits == "flow" and "flow" in self.kinds() else None
+        what = f"is {type(self).__name__}, for networks of the kind '{self.fits}', but this one is of '{own.fits}'"
+        return OptionProblem("name", what, tuple(cls.__name__ for cls in own.compatibles), None, hint)
+
     # ---- the levels a run visits -----------------------------------------------------------------------------------
 
     def make_clock(self) -> Any:

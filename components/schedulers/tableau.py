@@ -130,8 +130,8 @@ class Tableau:
     noise_span (N, 2): the interval of the Brownian clock that the row's draw belongs to; nan where none is taken.
     step (N,): user-visible step. read, land (N, 2): (alpha, sigma) where the row reads x and where it leaves it.
     brownian: ends of the clock on which all draws are increments of one path; None where every draw is its own.
-    log_variance (N, 2): where not nan, the draw is multiplied by exp(lo / 2 + (hi - lo) (v + 1) / 4), v being the
-    second half of the network's channels (arXiv 2102.09672, eq. 15); such a half is dropped by every other row.
+    log_variance (N, 2): where not nan, bounds at v = -1 and 1 of the log variance that the network gives the draw, v
+    being a second half of its channels (arXiv 2102.09672, eq. 15). Every other row drops such a half.
     declared (N, 2, 2): (gain, added) of a mean and of a variance the method declares; nan where it declares none.
     """
 
@@ -171,6 +171,12 @@ class Tableau:
     @property
     def takes_noise(self) -> Array:
         return ~np.isnan(self.noise_span[..., 0])
+
+    @property
+    def log_std(self) -> Array:
+        """(N, 2): the draw is multiplied by exp([0] + [1] v), v the second half of the output; zeros: by 1."""
+        low, high = np.moveaxis(np.nan_to_num(self.log_variance), -1, 0)
+        return np.stack([(low + high) / 4, (high - low) / 4], -1)
 
     def verify(self, tolerance: float = 1e-9) -> Tableau:
         """Prove the table on a data set of one point c, or raise TableauError naming the row.

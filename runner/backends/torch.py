@@ -6,6 +6,7 @@ The update runs in torch_engine, the draws in torch_noise; here is only what con
 from __future__ import annotations
 
 import math
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,7 +19,7 @@ from components.torch_models.text_encoder import encode_clip, load_text_encoder,
 from components.torch_models.unet_2d_condition import UNet2DConditionModel
 from runner.backends.base import AfterRow, Conditioning, Guidance, NoiseSpec
 from runner.backends.torch_engine import compile_table, run, start
-from runner.backends.torch_noise import IndependentNoise
+from runner.backends.torch_noise import BrownianNoise, IndependentNoise
 from runner.errors import Problem, RecipeError
 
 if TYPE_CHECKING:
@@ -78,7 +79,8 @@ class TorchBackend:
     ) -> Tensor:
         """See `Backend.denoise`. Latents and the update are float32 whatever the network's dtype."""
         program = compile_table(table, self._device)
-        source = IndependentNoise(
+        kind = IndependentNoise if table.brownian is None else partial(BrownianNoise, table)
+        source = kind(
             noise.seeds,
             noise.shape,
             device=self._device,
