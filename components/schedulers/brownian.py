@@ -7,6 +7,7 @@ the same there and here; torch and torchsde are imported when the first path is 
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -32,7 +33,8 @@ class BrownianPath:
     def unit(self, span: Sequence[float]) -> Any:
         """(W(b) - W(a)) / sqrt|b - a| of span = (a, b): standard normal, of the path's shape."""
         a, b = map(_time, span)
-        increment = self._tree(min(a, b), max(a, b))
+        with warnings.catch_warnings(action="ignore"):  # that an end, rounded, is a bit past the end
+            increment = self._tree(min(a, b), max(a, b))
         return increment * math.copysign(1 / math.sqrt(abs(b - a)), b - a)
 
 

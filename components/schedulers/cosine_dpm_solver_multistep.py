@@ -47,5 +47,5 @@ class CosineDPMSolverMultistepScheduler(EDMDPMSolverMultistepScheduler):
 
     def rows(self, grid: Grid, run: RunOptions) -> Iterable[Rows]:
         for group in super().rows(grid, run):
-            sigma = group.at.sigma, group.to.sigma
-            yield replace(group, noise=group.to.sigma > 0, span=sigma)
+            start, end = group.at.sigma, group.to.sigma
+            yield replace(group, noise=(0 < end) & (end < start), span=(start, end))

@@ -30,6 +30,10 @@ class DDIMInverseScheduler(Scheduler):
         *RESCALE,
     )
 
+    def end_sigma(self) -> float:
+        """Of the start: not 0 for a network that predicts x0, which tells nothing of eps there."""
+        return self.clock.sigma_min if self.prediction_type == "sample" else super().end_sigma()
+
     def spaced_timesteps(self, kind: str, steps: int) -> Array:
         return super().spaced_timesteps(kind, steps)[::-1]
 

@@ -26,7 +26,7 @@ class IPNDMScheduler(Scheduler):
     timestep_spacing = "angle"
     OPTIONS = (
         Option("num_train_timesteps", 1000, int, "Kept for the checkpoint's sake: time is continuous.", minimum=1),
-        Option("trained_betas", None, (list, None), "sigma at the visited points, instead of sin^2 of even steps."),
+        Option("trained_betas", None, (list, None), "sigma at the visited points and the end, instead of sin^2 of even steps."),
     )
 
     def make_clock(self) -> AngleClock:
@@ -34,12 +34,12 @@ class IPNDMScheduler(Scheduler):
 
     def spaced_levels(self, kind: str, steps: int) -> tuple[Array, Array]:
         if self.trained_betas is not None:
-            sigma = np.asarray(self.trained_betas, np.float64)[:steps]
+            sigma = np.asarray(self.trained_betas, np.float64)[: steps + 1]
         else:
             sigma = np.sin(np.linspace(1, 0, steps + 1)[:-1] * np.pi / 2) ** 2
         with np.errstate(divide="ignore"):
             ratio = sigma / np.sqrt(1 - sigma**2)
-        return self.clock.timestep_at(ratio), ratio
+        return self.clock.timestep_at(ratio[:steps]), ratio
 
     def parameterisation(self, at: Level) -> tuple[Array, Array, Array, Array]:
         return parameterisation("v_prediction", at)
