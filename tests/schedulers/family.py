@@ -43,6 +43,7 @@ VALUES: dict[str, tuple[Any, ...]] = {
     "s_churn": (5.0,),
     "sigma_min": (0.1,),
     "sigma_max": (10.0,),
+    "disable_corrector": ([0, 2],),
 }
 """Values tried of options that are neither switches nor choices."""
 
@@ -71,16 +72,23 @@ OF_OTHER_NETWORKS = {"flow_prediction", "learned", "learned_range"}
 
 @dataclass(frozen=True)
 class Member:
-    """One scheduler: further configurations, where its noise comes from, what its peer cannot do in good time."""
+    """One scheduler: further configurations, what its noise is drawn in, and the numbers of steps to try it at.
+
+    Those are fewer where the peer takes long to set its timesteps; the plain SD configuration has all of `STEPS`.
+    """
 
     name: str
     extra: tuple[Config, ...] = ()
     float32_noise: bool = False
-    slow_peer: bool = False
+    steps: tuple[int, ...] = STEPS
 
     @property
     def cls(self) -> type:
         return scheduler_classes()[self.name]
+
+    def spacings(self) -> tuple[Config, ...]:
+        """The training spacings it can be configured with; where it has no such option, its own."""
+        return TRAINING_SPACINGS if "timestep_spacing" in self.cls.options() else ({},)
 
     def configs(self) -> Iterator[Config]:
         """Spacings × prediction types, spacings × sigma spacings, every other option on its own, and the extra."""
@@ -88,7 +96,7 @@ class Member:
         flags = [{name: True} for name in options if name.startswith("use_") and name.split("_")[-1] in SIGMA_SPACINGS and name not in OF_FLOWS]
         predictions = [{"prediction_type": choice} for choice in options["prediction_type"].choices if choice not in OF_OTHER_NETWORKS]
         yield {}
-        for spacing, other in itertools.product(TRAINING_SPACINGS, [*predictions, *flags]):
+        for spacing, other in itertools.product(self.spacings(), [*predictions, *flags]):
             yield SD | spacing | other
         for name, option in options.items():
             if name in ("timestep_spacing", "steps_offset", "prediction_type", *OURS_ALONE, *OF_FLOWS) or {name: True} in flags:
@@ -136,6 +144,34 @@ def dpm_combinations() -> Iterator[Config]:
             }
 
 
+def singlestep_combinations() -> Iterator[Config]:
+    """Order × algorithm × formula × shortened last cycles."""
+    algorithms = ("dpmsolver", "dpmsolver++", "sde-dpmsolver++")
+    for order, algorithm, formula, lower in itertools.product(
+        (1, 2, 3), algorithms, ("midpoint", "heun"), (True, False)
+    ):
+        yield {
+            "solver_order": order,
+            "algorithm_type": algorithm,
+            "solver_type": formula,
+            "lower_order_final": lower,
+            "final_sigmas_type": "zero" if algorithm.endswith("++") else "sigma_min",
+        }
+
+
+def unipc_combinations() -> Iterator[Config]:
+    """Order × what is integrated × B(h); the eps form and bh1 must end above sigma = 0."""
+    for order, predict_x0, formula in itertools.product((1, 2, 3, 4), (True, False), ("bh1", "bh2")):
+        yield {
+            "solver_order": order,
+            "predict_x0": predict_x0,
+            "solver_type": formula,
+            "final_sigmas_type": "sigma_min",
+        }
+    yield {"solver_order": 3, "lower_order_final": False, "final_sigmas_type": "sigma_min"}
+    yield {"disable_corrector": [0, 1], "solver_order": 3}
+
+
 ZERO_SNR: tuple[Config, ...] = (
     {"rescale_betas_zero_snr": True, "prediction_type": "v_prediction"},
     {"rescale_betas_zero_snr": True, "prediction_type": "v_prediction", "timestep_spacing": "trailing"},
@@ -153,7 +189,7 @@ FAMILY: tuple[Member, ...] = (
             {"skip_prk_steps": True, "beta_schedule": "squaredcos_cap_v2"},
         ),
     ),
-    Member("LMSDiscreteScheduler", slow_peer=True),
+    Member("LMSDiscreteScheduler", steps=(1, 2, 3, 5, 9, 10)),
     Member(
         "EulerDiscreteScheduler",
         extra=(
@@ -187,6 +223,13 @@ FAMILY: tuple[Member, ...] = (
         ),
         float32_noise=True,
     ),
+    Member("DDPMParallelScheduler"),
+    Member("DDIMParallelScheduler"),
+    Member("KDPM2DiscreteScheduler", steps=(3,)),
+    Member("KDPM2AncestralDiscreteScheduler", steps=(3,)),
+    Member("DEISMultistepScheduler", extra=tuple({"solver_order": n, "lower_order_final": False} for n in (1, 2, 3))),
+    Member("DPMSolverSinglestepScheduler", extra=tuple(singlestep_combinations())),
+    Member("UniPCMultistepScheduler", extra=tuple(unipc_combinations())),
 )
 
 MEMBERS = {member.name: member for member in FAMILY}

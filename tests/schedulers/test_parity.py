@@ -24,6 +24,10 @@ CASES = [
 ]
 
 
+def tried(member: Member, config: Config) -> tuple[int, ...]:
+    return STEPS if config == SD else member.steps
+
+
 def test_every_scheduler_is_in_the_family() -> None:
     assert set(scheduler_classes()) == set(MEMBERS)
 
@@ -31,9 +35,7 @@ def test_every_scheduler_is_in_the_family() -> None:
 @pytest.mark.parametrize(("member", "config"), CASES)
 def test_trajectory(member: Member, config: Config) -> None:
     problems = []
-    for steps in STEPS:
-        if member.slow_peer and steps > 10 and config != SD:
-            continue
+    for steps in tried(member, config):
         cell = Cell(member, config, steps)
         entry = difference_in(cell)
         problem = _agrees(cell) if entry is None else _differs_as_said(cell, entry)
@@ -72,7 +74,7 @@ def _ends_where_it_should(cell: Cell) -> None:
     """On a data set of one point our table ends at alpha c, with variance sigma^2 unless it declares another."""
     table = cell.table()
     if not table.unchecked:
-        mean, variance = ends_on_a_point(table, cell.effective()["prediction_type"])
+        mean, variance = ends_on_a_point(table, cell.effective["prediction_type"])
         alpha, sigma = table.land[-1]
         assert mean == pytest.approx(alpha, abs=1e-7)
         if np.isnan(table.declared).all():
@@ -85,13 +87,13 @@ def test_where_digits_are_lost_some_cell_shows_it(entry: Difference) -> None:
     cells = [Cell(MEMBERS[name], config, steps) for name in entry.schedulers]
     for cell in cells:
         assert difference_in(cell) is entry
-    assert max(distance(cell.run(), cell.run_peer()) for cell in cells) > TOLERANCE
+    assert any(distance(cell.run(), cell.run_peer()) > TOLERANCE for cell in cells)
 
 
-@pytest.mark.parametrize("entry", PEER_DIFFERS, ids=lambda e: e.why)
-def test_no_entry_of_the_list_is_idle(entry: Difference) -> None:
-    cells = (Cell(member, c, n) for member in FAMILY for c in member.configs() for n in STEPS)
-    assert any(difference_in(cell) is entry for cell in cells)
+def test_no_entry_of_the_list_is_idle() -> None:
+    cells = (Cell(member, c, n) for member in FAMILY for c in member.configs() for n in tried(member, c))
+    met = {id(difference_in(cell)) for cell in cells}
+    assert [entry.why for entry in PEER_DIFFERS if id(entry) not in met] == []
 
 
 @pytest.mark.parametrize(

@@ -4,12 +4,13 @@ Propagated by `exact`, which knows nothing of a table's own proof: the network i
 where a row reads, and x is followed as a vector over c, the initial noise and every draw.
 """
 
+import itertools
 from typing import Any
 
 import numpy as np
 import pytest
 from exact import ends_on_a_point
-from family import FAMILY, SD, TRAINING_SPACINGS, Config, Member, label
+from family import FAMILY, SD, Config, Member
 from reference_loop import SHAPE, run_table
 
 from components.schedulers import Tableau
@@ -43,10 +44,9 @@ def test_every_configuration_at_ten_steps(member: Member) -> None:
 
 
 @members
-@pytest.mark.parametrize("spacing", TRAINING_SPACINGS, ids=label)
-def test_every_number_of_steps(member: Member, spacing: Config) -> None:
-    scheduler = member.cls(**SD, **spacing)
-    for steps in STEPS:
+def test_every_number_of_steps(member: Member) -> None:
+    for spacing, steps in itertools.product(member.spacings(), STEPS):
+        scheduler = member.cls(**SD, **spacing)
         table = scheduler.tableau(steps)
         assert table.steps == steps
         assert_ends_on_the_point(table, scheduler.prediction_type)
