@@ -26,6 +26,10 @@ class KarrasClock:
     sigma_max: float
     rho: float
 
+    @property
+    def ends(self) -> tuple[float, float]:
+        return 0.0, self.length - 1.0
+
     def sigma_at(self, timestep: ArrayLike, *, log: bool = False) -> Array:
         return space.karras_at(self.sigma_min, self.sigma_max, np.asarray(timestep) / (self.length - 1), self.rho)
 

@@ -10,6 +10,7 @@ from components.schedulers import spacing as space
 from components.schedulers.base import Scheduler
 from components.schedulers.noise import Array, FlowClock
 from components.schedulers.options import SIGMAS, Option
+from components.schedulers.schedule import Grid
 
 LENGTH = Option("num_train_timesteps", 1000, int, "What sigma = 1 is told as.", minimum=1)
 SHIFT = Option("shift", 1.0, float, "Shift of sigma towards noise (arXiv 2403.03206, eq. 23).", minimum=0)
@@ -85,9 +86,11 @@ class FlowOption(Scheduler):
             sigmas = stretched(sigmas, terminal)
         if kind in space.SIGMA_SPACINGS:
             sigmas = space.SIGMA_SPACINGS[kind](float(sigmas[-1]), float(sigmas[0]), steps)
-        sigmas = np.minimum(sigmas, self.clock.largest)
         sigmas = sigmas[::-1] if self.ascending else sigmas
         return self.clock.timestep_at(sigmas), sigmas
+
+    def levels(self, t: Array, sigmas: Array) -> Grid:
+        return super().levels(t, np.minimum(sigmas, self.clock.largest) if self.flows else sigmas)
 
     def even_levels(self, steps: int) -> Array:
         """Levels before any shift, falling: the step from the last of them to 0 is as long as the others."""

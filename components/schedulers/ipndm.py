@@ -26,7 +26,12 @@ class IPNDMScheduler(Scheduler):
     timestep_spacing = "angle"
     OPTIONS = (
         Option("num_train_timesteps", 1000, int, "Kept for the checkpoint's sake: time is continuous.", minimum=1),
-        Option("trained_betas", None, (list, None), "sigma at the visited points and the end, instead of sin^2 of even steps."),
+        Option(
+            "trained_betas",
+            None,
+            (list, None),
+            "sigma at the visited points and the end, instead of sin^2 of even steps.",
+        ),
     )
 
     def make_clock(self) -> AngleClock:

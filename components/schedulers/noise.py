@@ -100,6 +100,11 @@ class TrainingClock(VariancePreserving):
         """The same clock with a terminal alpha of zero replaced by the smallest usable one."""
         return TrainingClock(np.maximum(self.alphas_cumprod, SMALLEST_ALPHA_CUMPROD))
 
+    @property
+    def ends(self) -> tuple[float, float]:
+        """The smallest and the largest timestep there is."""
+        return 0.0, self.length - 1.0
+
     @cached_property
     def sigmas(self) -> Array:
         """sigma / alpha at each timestep (T,), ascending; inf where alpha is zero."""
@@ -143,6 +148,10 @@ class FlowClock:
     largest: float = 1.0
     """What is read in place of a larger sigma, by solvers in the logarithm of alpha / sigma."""
 
+    @property
+    def ends(self) -> tuple[float, float]:
+        return 0.0, float(self.length)
+
     @staticmethod
     def pair(sigma: Array) -> tuple[Array, Array]:
         """(alpha, sigma) of x at each level."""
@@ -163,6 +172,7 @@ class LogSigmaClock:
     sigma_max: float
     length: float = math.inf
     factor: float = 0.25
+    ends = -math.inf, math.inf
 
     def sigma_at(self, timestep: ArrayLike, *, log: bool = False) -> Array:
         return np.exp(np.asarray(timestep, np.float64) / self.factor)
@@ -178,6 +188,7 @@ class AngleClock(VariancePreserving):
     sigma_min: float = 0.0
     sigma_max: float = math.inf
     length: float = math.inf
+    ends = 0.0, 1.0
 
     def sigma_at(self, timestep: ArrayLike, *, log: bool = False) -> Array:
         t = np.asarray(timestep, np.float64)

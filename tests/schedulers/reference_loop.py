@@ -55,7 +55,9 @@ def run_table(
             x0 = float(table.to_x0[n, 0]) * x + float(table.to_x0[n, 1]) * output
             x0 = x0 if table.clip is None else clipped(x0, table.clip)
         if table.takes_noise[n]:
-            noise = path.unit(table.noise_span[n]) if path else torch.randn(SHAPE, generator=generator, dtype=noise_dtype)
+            noise = (
+                path.unit(table.noise_span[n]) if path else torch.randn(SHAPE, generator=generator, dtype=noise_dtype)
+            )
             low, high = np.nan_to_num(table.log_variance[n])
             noise = noise.double() * torch.exp(low / 2 + (high - low) * (variance + 1) / 4)
         state = torch.tensordot(update[n], torch.cat([state, output, x0, noise]), 1)

@@ -12,12 +12,13 @@ from typing import Any
 
 import numpy as np
 from exact import Answer
-from family import NEEDS, OURS_ALONE, SD, STEPS, TRAINING_SPACINGS, VALUES, Config, Member, alternatives
+from family import NEEDS, OURS_ALONE, SD, TRAINING_SPACINGS, VALUES, Config, Member, alternatives
 
 SIGMAS = [14.615, 6.475, 3.861, 2.697, 1.886, 1.396, 0.963, 0.652, 0.399, 0.152, 0.029]
 TIMESTEPS = [999, 850, 736, 645, 545, 455, 343, 233, 124, 24]
 FLOW_SIGMAS = [1.0, 0.93, 0.85, 0.7, 0.55, 0.4, 0.25, 0.1, 0.0]
 FLOW_TIMESTEPS = [1000, 900.5, 700, 500, 300, 100]
+RISING_FLOW, RISING_FLOW_SIGMAS = (100, 300, 500, 700, 900.5), (0.1, 0.25, 0.4, 0.7, 0.93, 0.99)
 EDM_SIGMAS = [80.0, 20.0, 5.0, 1.0, 0.2, 0.0]
 
 VALUES |= {
@@ -34,7 +35,18 @@ VALUES |= {
     "disable_corrector": ([0, 2],),
 }
 KEPT_ALONE = {"mu", "tau", "noise_sampler_seed", "solver_p", "invert_sigmas", "scale_factors", "upscale_mode"}
-KEPT_ALONE |= {"steps_offset", "num_train_timesteps", "base_shift", "max_shift", "base_image_seq_len", "max_image_seq_len", "time_shift_type", "variance_type", "strength"}
+KEPT_ALONE |= {"trained_betas"}
+KEPT_ALONE |= {
+    "steps_offset",
+    "num_train_timesteps",
+    "base_shift",
+    "max_shift",
+    "base_image_seq_len",
+    "max_image_seq_len",
+    "time_shift_type",
+    "variance_type",
+    "strength",
+}
 """Options that have tests of their own, or that a pipeline reads and no scheduler does."""
 
 GRID = ("timestep_spacing", "prediction_type")
@@ -61,7 +73,6 @@ class Wider(Member):
     answer: Answer = "epsilon"
     timesteps: tuple[float, ...] = tuple(TIMESTEPS)
     sigmas: tuple[float, ...] = tuple(SIGMAS)
-    steps: tuple[int, ...] = STEPS
     spaced: bool = True
     """Whether every training spacing is tried with every prediction type."""
 
@@ -76,7 +87,12 @@ class Wider(Member):
                 if prediction != "flow_prediction":
                     yield self.base | spacing | {"prediction_type": prediction}
         for name, option in options.items():
-            if (self.only is not None and name not in self.only) or name in KEPT_ALONE | OURS_ALONE or name in self.base or (grid and name in GRID):
+            if (
+                (self.only is not None and name not in self.only)
+                or name in KEPT_ALONE | OURS_ALONE
+                or name in self.base
+                or (grid and name in GRID)
+            ):
                 continue
             for value in alternatives(name, option):
                 yield self.base | {k: v for k, v in NEEDS.get(name, {}).items() if k in options} | {name: value}
@@ -106,8 +122,7 @@ OF_EDM: dict[str, Any] = {
     "sigmas": tuple(EDM_SIGMAS),
 }
 FLOW: Config = SD | {"use_flow_sigmas": True, "prediction_type": "flow_prediction"}
-SHIFTED: Config = {"flow_shift": 3.0}
-ORDERS = tuple({"solver_order": n} for n in (1, 2, 3))
+FLOW_ONLY: dict[str, Any] = {"base": FLOW, "only": ("flow_shift", "solver_order", "shift_terminal"), **OF_FLOWS}
 
 WIDER: tuple[Wider, ...] = (
     Wider("DDIMInverseScheduler", base=SD, **RISING),
@@ -133,7 +148,7 @@ WIDER: tuple[Wider, ...] = (
         "CosineDPMSolverMultistepScheduler",
         answer=edm(1.0, -1.0),
         timesteps=(0.998, 0.95, 0.8, 0.5, 0.3),
-        sigmas=tuple(EDM_SIGMAS),
+        sigmas=(500.0, 80.0, 20.0, 5.0, 1.0, 0.5, 0.0),
     ),
     Wider(
         "CMStochasticIterativeScheduler",
@@ -145,10 +160,12 @@ WIDER: tuple[Wider, ...] = (
     Wider("FlowMatchEulerDiscreteScheduler", **OF_FLOWS),
     Wider("FlowMatchHeunDiscreteScheduler", **OF_FLOWS),
     Wider("FlowMatchLCMScheduler", **OF_FLOWS),
-    Wider("DPMSolverMultistepScheduler", base=FLOW, **OF_FLOWS, float32_noise=True),
-    Wider("DPMSolverMultistepInverseScheduler", base=FLOW, **OF_FLOWS | {"timesteps": (), "sigmas": ()}),
-    Wider("DPMSolverSinglestepScheduler", base=FLOW, **OF_FLOWS, extra=ORDERS),
-    Wider("DEISMultistepScheduler", base=FLOW, **OF_FLOWS, extra=ORDERS),
-    Wider("UniPCMultistepScheduler", base=FLOW, **OF_FLOWS, extra=ORDERS),
-    Wider("SASolverScheduler", base=FLOW, **OF_FLOWS),
+    Wider(
+        "DPMSolverMultistepScheduler", **FLOW_ONLY, float32_noise=True, extra=({"algorithm_type": "sde-dpmsolver++"},)
+    ),
+    Wider("DPMSolverMultistepInverseScheduler", **FLOW_ONLY | {"timesteps": RISING_FLOW, "sigmas": RISING_FLOW_SIGMAS}),
+    Wider("DPMSolverSinglestepScheduler", **FLOW_ONLY),
+    Wider("DEISMultistepScheduler", **FLOW_ONLY),
+    Wider("UniPCMultistepScheduler", **FLOW_ONLY),
+    Wider("SASolverScheduler", **FLOW_ONLY),
 )
