@@ -19,7 +19,8 @@ def log_adams_weights(clock: Array, i: Array, order: int) -> Array:
     """(order, n): the same with polynomials in log(clock) instead."""
     if order == 1:
         return (clock[i + 1] - clock[i])[None]
-    u = np.log(clock)
+    with np.errstate(divide="ignore"):  # of a last level of 0, from which only first order steps
+        u = np.log(clock)
     return lagrange_integrals(_last(u, i, order), u[i], u[i + 1], np.exp)
 
 

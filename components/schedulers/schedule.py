@@ -109,5 +109,8 @@ def _listing_problems(values: Sequence[float] | None, least: int, low: float, as
     if not np.isfinite(array).all() or (array < low).any():
         yield f"must be finite numbers, none below {low:g}"
     elif (wrong := np.diff(array) <= 0 if ascending else np.diff(array) >= 0).any():
-        i, way = int(wrong.argmax()), "ascend, from data to noise" if ascending else "descend, from noise to data"
+        i, way = (
+            int(wrong.argmax()),
+            "ascend, from little noise to much" if ascending else "descend, from much noise to little",
+        )
         yield f"must {way}, but {values[i]:g} is followed by {values[i + 1]:g}"

@@ -313,7 +313,9 @@ def stack(tables: Sequence[Tableau]) -> Tableau:
     source of noise differ.
     """
     if len({(table.rows, table.clip, table.brownian) for table in tables}) != 1:
-        raise ValueError("only tables of equal row count, equal clipping and equal source of noise can share a batch")
+        raise ValueError(
+            "only tables of equal row count and equal clipping, and of one source of noise, can share a batch"
+        )
     registers = max(table.registers for table in tables)
     tables = [_padded(table, registers) for table in tables]
     arrays = {

@@ -6,3 +6,4 @@ import pytest
 def pytest_configure(config: pytest.Config) -> None:
     for category in ("DeprecationWarning", "FutureWarning"):
         config.addinivalue_line("filterwarnings", f"ignore::{category}:diffusers")
+    config.addinivalue_line("filterwarnings", "ignore:__array_wrap__ must accept context:DeprecationWarning")

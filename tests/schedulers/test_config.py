@@ -20,16 +20,10 @@ from components.schedulers import SchedulerConfigError, find_scheduler, make_sch
 CLASSES = scheduler_classes()
 classes = pytest.mark.parametrize("name", CLASSES)
 
-FLOW = {"use_flow_sigmas", "flow_shift", "use_dynamic_shifting", "time_shift_type"}
-REFUSED_OPTIONS: dict[str, set[str]] = {
-    "DEISMultistepScheduler": FLOW,
-    "DPMSolverMultistepScheduler": FLOW | {"variance_type"},
-    "DPMSolverSinglestepScheduler": FLOW | {"variance_type"},
-    "UniPCMultistepScheduler": FLOW | {"shift_terminal", "solver_p"},
-}
-"""Options of the peer's that are errors here, for now: flow matching, learned variances, a solver inside a solver."""
+REFUSED_OPTIONS = {"SASolverScheduler": {"tau_func"}, "DDIMInverseScheduler": {"kwargs"}}
+"""Parameters of the peer's that are no options here: a function, which no file can hold, and one that means nothing."""
 
-REFUSED_CHOICES = {"flow_prediction", "learned", "learned_range"}
+OURS_ALONE = OURS_ALONE | {"tau"}
 FURTHER_CHOICES: dict[tuple[str, str], set[str]] = {
     ("DEISMultistepScheduler", "algorithm_type"): {"dpmsolver", "dpmsolver++"},
     ("DPMSolverSinglestepScheduler", "algorithm_type"): {"sde-dpmsolver"},
@@ -85,8 +79,9 @@ def test_options_and_defaults_are_the_peers(name: str) -> None:
 @classes
 def test_options_of_a_run_are_the_peers_step_arguments(name: str) -> None:
     run = {key: option.default for key, option in CLASSES[name].options().items() if option.run}
-    step = inspect.signature(getattr(diffusers, name).step).parameters
-    assert run == {key: step[key].default for key in run}
+    peer = getattr(diffusers, name)
+    arguments = {**inspect.signature(peer.set_timesteps).parameters, **inspect.signature(peer.step).parameters}
+    assert run == {key: arguments[key].default for key in run}
 
 
 @classes
@@ -97,7 +92,7 @@ def test_choices_are_the_peers(name: str) -> None:
         if option is None or not all(isinstance(choice, str) for choice in choices) or not choices:
             continue
         further = FURTHER_CHOICES.get((name, key), set()) | {"sigmoid"}
-        assert set(option.choices or ()) - further == choices - REFUSED_CHOICES - further, key
+        assert set(option.choices or ()) - further == choices - further, key
 
 
 @classes
@@ -107,10 +102,25 @@ def test_every_option_says_what_it_means(name: str) -> None:
         assert option.problem(option.default) is None, option.name
 
 
-@pytest.mark.parametrize(("name", "option"), [(n, o) for n, options in REFUSED_OPTIONS.items() for o in options])
-def test_an_option_not_here_yet_is_an_error_and_not_ignored(name: str, option: str) -> None:
-    with pytest.raises(SchedulerConfigError, match=f"{option} is not an option here"):
-        CLASSES[name](**{option: peer_options(name)[option].default})
+@pytest.mark.parametrize(
+    ("name", "option", "value"),
+    [
+        ("UniPCMultistepScheduler", "solver_p", "DDIMScheduler"),
+        ("FlowMatchLCMScheduler", "scale_factors", [0.5, 1.0]),
+        ("FlowMatchEulerDiscreteScheduler", "invert_sigmas", True),
+    ],
+)
+def test_what_is_not_here_is_refused_by_name(name: str, option: str, value: Any) -> None:
+    with pytest.raises(SchedulerConfigError, match=option):
+        CLASSES[name](**{option: value})
+
+
+def test_a_function_of_tau_is_refused_with_the_option_that_takes_its_place() -> None:
+    with pytest.raises(SchedulerConfigError, match="tau_func is not an option here"):
+        CLASSES["SASolverScheduler"](tau_func=1)
+    for tau in ({"start": 1}, {"start": 0, "end": 1, "value": -1.0}, {"start": 0, "end": "x", "value": 1}):
+        with pytest.raises(SchedulerConfigError, match="tau is .* but must be"):
+            CLASSES["SASolverScheduler"](tau=tau)
 
 
 def test_an_unknown_option_is_an_error_with_a_suggestion() -> None:
@@ -231,7 +241,7 @@ def test_options_of_a_run_are_not_configuration() -> None:
 
 @classes
 def test_the_peer_reads_what_we_save(name: str, tmp_path: Path) -> None:
-    ours = CLASSES[name].from_config(SD15, beta_end=0.015)
+    ours = CLASSES[name].from_config(SD15 | {"beta_end": 0.015})
     ours.save_pretrained(tmp_path)
     peer = getattr(diffusers, name).from_pretrained(tmp_path)
     for key in CLASSES[name].options():
@@ -242,14 +252,14 @@ def test_the_peer_reads_what_we_save(name: str, tmp_path: Path) -> None:
 
 @classes
 def test_we_read_what_the_peer_saves(name: str, tmp_path: Path) -> None:
-    getattr(diffusers, name).from_config(SD15, beta_end=0.015).save_pretrained(tmp_path / "scheduler")
+    getattr(diffusers, name).from_config(SD15 | {"beta_end": 0.015}).save_pretrained(tmp_path / "scheduler")
     ours = CLASSES[name].from_pretrained(tmp_path, "scheduler")
-    assert (ours.beta_end, ours.beta_start, ours.config["skip_prk_steps"]) == (0.015, 0.00085, True)
+    assert (ours.config["beta_end"], ours.config["beta_start"], ours.config["skip_prk_steps"]) == (0.015, 0.00085, True)
 
 
 @classes
 def test_saved_and_loaded_is_the_same(name: str, tmp_path: Path) -> None:
-    scheduler = CLASSES[name](beta_end=0.015)
+    scheduler = CLASSES[name](**({"beta_end": 0.015} if "beta_end" in CLASSES[name].options() else {}))
     scheduler.save_pretrained(tmp_path)
     text = (tmp_path / "scheduler_config.json").read_text()
     assert text.endswith("}\n") and list(json.loads(text)) == sorted(json.loads(text))
