@@ -226,6 +226,9 @@ class Scheduler(Facade):
         t, sigmas = listed or self.spaced_levels(schedule.spacing or self.configured_spacing(), steps)
         if len(sigmas) == len(t):  # some spacings say themselves where they end
             sigmas = np.append(sigmas, schedule.end(self.clock, self.end_sigma()))
+        if schedule.final_sigma is not None and not self.ascending and sigmas[-1] > sigmas[-2]:
+            what = f"is {sigmas[-1]:g}, above the last level that is read, {sigmas[-2]:g}"
+            raise SchedulerConfigError(f"{type(self).__name__} schedule", [OptionProblem("final_sigma", what)])
         return self.levels(t, sigmas)
 
     def levels(self, t: Array, sigmas: Array) -> Grid:

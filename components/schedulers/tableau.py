@@ -236,7 +236,7 @@ class Tableau:
         move = self.update[..., :registers].copy()
         move[..., 0] += output * self.point_mass[:, :1]
         # A learned variance may be anything between its bounds: the smaller one is what is proved.
-        std = np.exp(np.nan_to_num(self.log_variance[:, :1]) / 2)
+        std = np.exp(np.nan_to_num(self.log_variance[:, :1]) / 2) * self.takes_noise[:, None]
         return move, output * self.point_mass[:, 1:] + x0, self.update[..., registers + 2] * std
 
 

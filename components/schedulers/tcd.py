@@ -29,7 +29,7 @@ class TCDScheduler(LCMScheduler):
         to = grid.columns(i + 1)
         ratio = to.sigma / to.alpha
         below = np.minimum(self.clock.sigma_at(np.floor((1 - run.eta) * to.timestep)), ratio)
-        alpha, sigma = variance_preserving(np.where(last[:, None], ratio, below))
+        alpha, sigma = variance_preserving(np.where(last[:, None] | (run.eta == 0), ratio, below))
         std = np.sqrt(np.maximum(1 - (to.alpha / alpha) ** 2, 0))
 
         def update(s: State) -> tuple[Array, ...]:

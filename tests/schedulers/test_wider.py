@@ -251,3 +251,8 @@ def test_solvers_of_the_ode_drop_a_predicted_variance(name: str) -> None:
     plain = find_scheduler(name)(**SD).tableau(5)
     told = find_scheduler(name)(**SD, variance_type="learned_range").tableau(5)
     assert torch.equal(run_table(told, predicts_a_variance), run_table(plain))
+
+
+def test_a_run_that_would_end_above_its_last_level_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"final_sigma is 0\.5, above the last level that is read, 0\.029"):
+        find_scheduler("ddpm")(**SD).tableau(10, final_sigma=0.5)
