@@ -49,4 +49,4 @@ class LCMScheduler(Scheduler):
         # c_skip and c_out were made for sigma = t and are no exact boundary condition here: the gap is declared.
         mean = (to.alpha * c_skip, to.alpha * c_out)
         variance = ((to.alpha * c_skip) ** 2, to.sigma**2)
-        yield Rows(i, at, to, update, i, i < len(grid) - 1, variance, mean)
+        yield Rows(i, at, to, update, i, to.sigma > 0, variance, mean)

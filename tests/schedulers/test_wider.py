@@ -155,7 +155,9 @@ def test_final_sigma_is_where_the_run_ends(member: Wider) -> None:
     scheduler = member.cls(**member.base)
     if scheduler.ascending:
         return
-    for end in (0.003, 0.0025):
+    last = scheduler.grid(Schedule(9)).levels[-2]
+    for share in (0.5, 0.9):
+        end = share * float(last.sigma if scheduler.fits == "flow" else last.sigma / last.alpha)
         table = scheduler.tableau(9, final_sigma=end)
         alpha, sigma = table.land[-1]
         assert (sigma if scheduler.fits == "flow" else sigma / alpha) == pytest.approx(end)
