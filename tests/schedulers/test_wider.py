@@ -3,7 +3,6 @@
 As test_parity, test_point_mass and test_schedules do for the schedulers of SD's kind.
 """
 
-import itertools
 from collections.abc import Iterator
 
 import numpy as np
@@ -185,7 +184,9 @@ def test_levels_of_dynamic_shifting(name: str, base: Config, mu: float) -> None:
     np.testing.assert_allclose(grid.levels.sigma[:-1], peer.sigmas[:9], atol=2e-6)
 
 
-@pytest.mark.parametrize(("name", "strength"), itertools.product(("LCMScheduler", "TCDScheduler"), (0.3, 0.5, 0.9)))
+@pytest.mark.parametrize(
+    ("name", "strength"), [(n, s) for n in ("LCMScheduler", "TCDScheduler") for s in (0.3, 0.5, 0.9)]
+)
 def test_strength_of_a_students_run(name: str, strength: float) -> None:
     peer = make_peer(name, {}, 4, strength=strength)
     table = find_scheduler(name)(strength=strength).tableau(4)
