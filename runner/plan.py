@@ -274,6 +274,8 @@ def _make_scheduler(
         scheduler = cls.from_config({**config, **patched}, **options)
     except SchedulerConfigError as error:
         return None, [_option_problem(problem, "scheduler") for problem in error.problems]
+    if mismatch := scheduler.mismatch(config):
+        return None, [_option_problem(mismatch, "scheduler")]
     schedule = recipe.schedule
     wrong = scheduler.check_schedule(
         recipe.steps, schedule.timesteps, schedule.sigmas, schedule.final_sigma, schedule.spacing

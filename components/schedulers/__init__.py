@@ -13,19 +13,8 @@ from typing import Any
 from components.schedulers.options import Option, OptionProblem, SchedulerConfigError, nearest
 from components.schedulers.tableau import Clip, Tableau, TableauError, stack
 
-_SHARED = {
-    "adams",
-    "base",
-    "config",
-    "exponential",
-    "facade",
-    "noise",
-    "options",
-    "published",
-    "schedule",
-    "spacing",
-    "tableau",
-}
+_SHARED = {"adams", "base", "brownian", "config", "edm", "exponential", "facade", "flow", "noise", "options"}
+_SHARED |= {"published", "schedule", "spacing", "tableau"}
 
 __all__ = [
     "AysSchedules",

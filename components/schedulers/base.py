@@ -17,7 +17,7 @@ import numpy as np
 from components.schedulers import spacing as space
 from components.schedulers.config import Config
 from components.schedulers.facade import Facade
-from components.schedulers.noise import Array, TrainingClock, variance_preserving
+from components.schedulers.noise import Array, TrainingClock
 from components.schedulers.options import (
     BETAS,
     SIGMA_FLAGS,
@@ -43,6 +43,8 @@ class RunOptions:
     s_tmax: float = float("inf")
     s_noise: float = 1.0
     order: int = 4
+    strength: float = 1.0
+    mu: float | None = None
 
 
 class Scheduler(Facade):
@@ -54,6 +56,10 @@ class Scheduler(Facade):
     """Whether x is kept as alpha x0 + sigma eps; otherwise as x0 + sigma eps, scaled at the network's door."""
     finite_clock: ClassVar[bool] = False
     """Whether the method needs sigma / alpha finite: zero terminal SNR is then only approached."""
+    ascending: ClassVar[bool] = False
+    """Whether a run goes from data to noise."""
+    fits: str = "training clock"
+    """The kind of network it samples: "training clock", "edm", "flow", "consistency" or "v-diffusion"."""
 
     def __init__(self, **options: Any) -> None:
         cls = type(self)
@@ -67,7 +73,7 @@ class Scheduler(Facade):
         self._hidden: dict[str, Any] = {}
         self.inherited: dict[str, Any] = {}
         self.dropped: dict[str, Any] = {}
-        self.clock = self.make_clock()
+        self.clock: Any = self.make_clock()
 
     # ---- configuration ---------------------------------------------------------------------------------------------
 
@@ -169,14 +175,41 @@ class Scheduler(Facade):
     def __repr__(self) -> str:
         return f"{type(self).__name__} {self.to_json()}"
 
+    # ---- which networks it samples ---------------------------------------------------------------------------------
+
+    @classmethod
+    def kinds(cls) -> set[str]:
+        """Every kind of network that some configuration of this class samples."""
+        return {cls.fits} | ({"flow"} if "use_flow_sigmas" in cls.options() else set())
+
+    @property
+    def compatibles(self) -> list[type[Scheduler]]:
+        """The classes that can sample what this one samples."""
+        from components.schedulers import scheduler_classes
+
+        return [cls for cls in scheduler_classes().values() if self.fits in cls.kinds()]
+
+    def mismatch(self, config: Mapping[str, Any]) -> OptionProblem | None:
+        """What is wrong with sampling the network that `config`, a checkpoint's scheduler configuration, belongs to."""
+        from components.schedulers import scheduler_classes
+
+        owner = scheduler_classes().get(str(config.get("_class_name")))
+        if owner is None or (own := owner.from_config(config)).fits == self.fits:
+            return None
+        hint = "set use_flow_sigmas to true" if own.fits == "flow" and "flow" in self.kinds() else None
+        what = f"is {type(self).__name__}, for networks of the kind '{self.fits}', but this one is of '{own.fits}'"
+        return OptionProblem("name", what, tuple(cls.__name__ for cls in own.compatibles), None, hint)
+
     # ---- the levels a run visits -----------------------------------------------------------------------------------
 
     def make_clock(self) -> Any:
         """What t and sigma mean to each other: here, a training clock of betas."""
         zero_snr = bool(self._values.get("rescale_betas_zero_snr"))
-        betas = {option.name: getattr(self, option.name) for option in BETAS}
+        betas = {option.name: self._values.get(option.name, option.default) for option in BETAS}
         clock = TrainingClock.from_betas(**betas, rescale_betas_zero_snr=zero_snr)
-        return clock.with_finite_end() if zero_snr and self.finite_clock else clock
+        # eps at alpha = 0 says nothing of x0: like solvers in log(alpha), it takes the smallest alpha instead.
+        finite = self.finite_clock or self._values.get("prediction_type") == "epsilon"
+        return clock.with_finite_end() if zero_snr and finite else clock
 
     def end_sigma(self) -> float:
         """Noise-to-signal ratio where the last step ends, by the configuration."""
@@ -221,12 +254,15 @@ class Scheduler(Facade):
         t, sigmas = listed or self.spaced_levels(schedule.spacing or self.configured_spacing(), steps)
         if len(sigmas) == len(t):  # some spacings say themselves where they end
             sigmas = np.append(sigmas, schedule.end(self.clock, self.end_sigma()))
+        if schedule.final_sigma is not None and not self.ascending and sigmas[-1] > sigmas[-2]:
+            what = f"is {sigmas[-1]:g}, above the last level that is read, {sigmas[-2]:g}"
+            raise SchedulerConfigError(f"{type(self).__name__} schedule", [OptionProblem("final_sigma", what)])
         return self.levels(t, sigmas)
 
     def levels(self, t: Array, sigmas: Array) -> Grid:
         """Levels in the scale this solver keeps x in."""
         t = np.append(t, 0.0)
-        alpha, sigma = variance_preserving(sigmas)
+        alpha, sigma = self.clock.pair(sigmas)
         if self.variance_preserving:
             return Grid(Level(t, alpha, sigma, np.ones_like(t)))
         return Grid(Level(t, np.ones_like(t), sigmas, alpha))
@@ -244,7 +280,7 @@ class Scheduler(Facade):
 
     def _check(self, schedule: Schedule) -> list[OptionProblem]:
         flag = next((flag for flag in SIGMA_FLAGS if self._values.get(flag)), None)
-        return list(schedule.problems(self.clock, flag))
+        return list(schedule.problems(self.clock, flag, self.ascending))
 
     # ---- the table -------------------------------------------------------------------------------------------------
 
@@ -264,13 +300,17 @@ class Scheduler(Facade):
         """What a standard normal draw is multiplied by to start."""
         return 1.0
 
+    def brownian(self, grid: Grid) -> tuple[float, float] | None:
+        """Ends of the Brownian path, on its own clock, whose increments the draws are; None: each draw is its own."""
+        return None
+
     @property
     def clip(self) -> Clip | None:
         if self._values.get("thresholding"):
             return Clip("quantile", self.sample_max_value, self.dynamic_thresholding_ratio)
         return Clip("range", self.clip_sample_range) if self._values.get("clip_sample") else None
 
-    def unchecked(self) -> str:
+    def unchecked(self, run: RunOptions) -> str:
         """Why the point-mass check says nothing of this configuration; empty where it does."""
         return ""
 
@@ -300,7 +340,8 @@ class Scheduler(Facade):
             parameterisation=self.parameterisation,
             init_noise_sigma=self.initial_scale(grid),
             clip=self.clip,
-            unchecked=self.unchecked(),
+            unchecked=self.unchecked(run),
+            brownian=self.brownian(grid),
         ).verify()
 
     def with_run(self, **options: Any) -> RunOptions:

@@ -11,11 +11,15 @@ from components.schedulers.options import BETAS, CLIP, EPS_X0_V, RESCALE, SPACIN
 from components.schedulers.schedule import Grid
 from components.schedulers.tableau import Rows
 
-VARIANCES = ("fixed_small", "fixed_small_log", "fixed_large", "fixed_large_log")
+VARIANCES = ("fixed_small", "fixed_small_log", "fixed_large", "fixed_large_log", "learned", "learned_range")
+SMALLEST_VARIANCE = 1e-20
 
 
 class DDPMScheduler(Scheduler):
-    """x' = mean of the posterior q(x' | x, x0) (eq. 7), plus noise of its variance, or of beta (section 3.2)."""
+    """x' = mean of the posterior q(x' | x, x0) (eq. 7), plus noise of its variance, or of beta (section 3.2).
+
+    A learned variance lies between those two, or is free (Nichol & Dhariwal 2021, arXiv 2102.09672, section 3.1).
+    """
 
     aliases = ("ddpm",)
     OPTIONS = (
@@ -36,8 +40,17 @@ class DDPMScheduler(Scheduler):
         x0_weight, x_weight = to.alpha * beta / at.sigma**2, step * (to.sigma / at.sigma) ** 2
         large = self.variance_type.startswith("fixed_large")
         noisy = (at.timestep > 0) | (to.sigma > 0)  # timestep 0 draws nothing, unless it is not where the run ends
-        variance = noisy * (beta if large else beta * (to.sigma / at.sigma) ** 2)
-        a, b, std = x0_weight[:, None], x_weight[:, None], np.sqrt(variance)[:, None]
-        # beta is not the variance that leads to sigma': what holds on a point mass is declared instead.
-        declared = (x_weight**2, variance) if large else None
-        yield Rows(i, at, to, lambda s: (a * s.x0 + b * s.x + std * s.noise,), i, noisy, declared)
+        posterior, bounds = beta * (to.sigma / at.sigma) ** 2, None
+        variance = noisy * (beta if large else posterior)
+        if self.variance_type == "learned":
+            bounds = noisy - 2.0, noisy + 0.0  # the output is the logarithm itself
+        elif self.variance_type == "learned_range":
+            bounds = np.log(np.maximum(posterior, SMALLEST_VARIANCE)), np.log(beta)
+        std = np.sqrt(variance) if bounds is None else noisy + 0.0
+        variance = variance if bounds is None else noisy * np.exp(bounds[0])
+        a, b, std = x0_weight[:, None], x_weight[:, None], std[:, None]
+        # Neither beta nor what a network says is the variance that leads to sigma': the one that holds is declared.
+        declared = (x_weight**2, variance) if large or bounds else None
+        yield Rows(
+            i, at, to, lambda s: (a * s.x0 + b * s.x + std * s.noise,), i, noisy, log_variance=bounds, variance=declared
+        )

@@ -5,8 +5,9 @@ from __future__ import annotations
 from components.schedulers.adams import log_adams_weights
 from components.schedulers.dpm_solver_multistep import DPMSolverMultistepScheduler
 from components.schedulers.exponential import LOWER_ORDER_FINAL, SOLVER_ORDER
+from components.schedulers.flow import DYNAMIC, FLOW_SIGMAS
 from components.schedulers.noise import Array
-from components.schedulers.options import BETAS, EPS_X0_V, SIGMAS, SPACING, THRESHOLD, Option
+from components.schedulers.options import BETAS, EPS_X0_V_FLOW, SIGMAS, SPACING, THRESHOLD, Option
 from components.schedulers.schedule import Grid
 from components.schedulers.tableau import Rows, State
 
@@ -21,19 +22,21 @@ class DEISMultistepScheduler(DPMSolverMultistepScheduler):
     OPTIONS = (
         *BETAS,
         SOLVER_ORDER,
-        *EPS_X0_V,
+        *EPS_X0_V_FLOW,
         *THRESHOLD,
         Option("algorithm_type", "deis", str, "There is one.", choices=("deis", "dpmsolver", "dpmsolver++")),
         Option("solver_type", "logrho", str, "The polynomials' variable.", choices=("logrho",)),
         LOWER_ORDER_FINAL,
         *SIGMAS,
+        *FLOW_SIGMAS,
         *SPACING,
+        *DYNAMIC,
     )
     lambda_min_clipped = -float("inf")
     euler_at_final = False
 
     def end_sigma(self) -> float:
-        return self.clock.sigma_min
+        return 0.0 if self.flows else self.clock.sigma_min
 
     def _rows_of(self, grid: Grid, i: Array, order: int) -> Rows:
         at, to = grid.columns(i), grid.columns(i + 1)

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 import numpy as np
 
 from components.schedulers import spacing as space
-from components.schedulers.base import RunOptions, Scheduler
+from components.schedulers.base import RunOptions
 from components.schedulers.exponential import (
     ALGORITHM,
     EULER_AT_FINAL,
@@ -19,15 +19,26 @@ from components.schedulers.exponential import (
     differences,
     multistep_orders,
 )
+from components.schedulers.flow import DYNAMIC, FLOW_SIGMAS, FlowOption
 from components.schedulers.noise import Array
-from components.schedulers.options import BETAS, EPS_X0_V, FINAL_SIGMA, RESCALE, SIGMAS, SPACING, THRESHOLD, Option
+from components.schedulers.options import (
+    BETAS,
+    EPS_X0_V_FLOW,
+    FINAL_SIGMA,
+    RESCALE,
+    SIGMAS,
+    SPACING,
+    THRESHOLD,
+    VARIANCE_TYPE,
+    Option,
+)
 from components.schedulers.schedule import Grid
 from components.schedulers.tableau import Rows, State
 
 THIRD_ORDER = Option("corrected_third_order", False, bool, "Third order whose second difference has its factor 2.")
 
 
-class DPMSolverMultistepScheduler(Scheduler):
+class DPMSolverMultistepScheduler(FlowOption):
     """Exponential integrator of x0 (++) or eps, whose slope and curvature come from earlier rows.
 
     History: the x0 or eps of the rows before, newest first. The third-order weights are the published ones, which
@@ -40,7 +51,7 @@ class DPMSolverMultistepScheduler(Scheduler):
     OPTIONS = (
         *BETAS,
         SOLVER_ORDER,
-        *EPS_X0_V,
+        *EPS_X0_V_FLOW,
         *THRESHOLD,
         ALGORITHM,
         SOLVER_TYPE,
@@ -48,10 +59,13 @@ class DPMSolverMultistepScheduler(Scheduler):
         EULER_AT_FINAL,
         *SIGMAS,
         Option("use_lu_lambdas", False, bool, "Visit even steps of log sigma (DPM-Solver, section 3.4)."),
+        *FLOW_SIGMAS,
         *FINAL_SIGMA,
         LAMBDA_MIN,
+        VARIANCE_TYPE,
         *SPACING,
         *RESCALE,
+        *DYNAMIC,
         THIRD_ORDER,
     )
 
@@ -59,16 +73,20 @@ class DPMSolverMultistepScheduler(Scheduler):
     def integrator(self) -> Integrator:
         return Integrator.named(self.algorithm_type)
 
+    @property
+    def clock_length(self) -> int:
+        """Timesteps in use: those of too small a lambda left out."""
+        return self.clock.length - int(np.searchsorted(-self.clock.log_sigmas[::-1], self.lambda_min_clipped))
+
     def spaced_timesteps(self, kind: str, steps: int) -> Array:
-        length = self.clock.length - int(np.searchsorted(-self.clock.log_sigmas[::-1], self.lambda_min_clipped))
-        return space.training_timesteps(kind, steps, length, offset=self.steps_offset, end_point=True)
+        return space.training_timesteps(kind, steps, self.clock_length, offset=self.steps_offset, end_point=True)
 
     def sigma_range(self, steps: int) -> tuple[float, float]:
         return self.clock.sigma_min, self.clock.sigma_max
 
     def levels(self, t: Array, sigmas: Array) -> Grid:
-        """Levels as ever, but the network is told whole timesteps, on which it was trained."""
-        return super().levels(np.round(t), sigmas)
+        """Levels as ever, but a network that was trained on whole timesteps is told them."""
+        return super().levels(t if self.flows else np.round(t), sigmas)
 
     def history(self, run: RunOptions) -> int:
         return self.solver_order - 1
@@ -101,6 +119,6 @@ class DPMSolverMultistepScheduler(Scheduler):
         declared = form.declared_variance(grid[i], grid[i + 1])
         return Rows(i, grid[i], grid[i + 1], update, i, form.sde, declared)
 
-    def unchecked(self) -> str:
+    def unchecked(self, run: RunOptions) -> str:
         eps_sde = self.integrator.sde and not self.integrator.x0 and self.solver_order > 1
         return "noise of earlier rows comes back through differences of eps" if eps_sde else ""

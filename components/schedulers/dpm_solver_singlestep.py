@@ -7,8 +7,18 @@ import numpy as np
 from components.schedulers.base import RunOptions
 from components.schedulers.dpm_solver_multistep import DPMSolverMultistepScheduler
 from components.schedulers.exponential import ALGORITHM, LAMBDA_MIN, LOWER_ORDER_FINAL, SOLVER_TYPE
+from components.schedulers.flow import DYNAMIC, FLOW_SIGMAS
 from components.schedulers.noise import Array
-from components.schedulers.options import BETAS, EPS_X0_V, FINAL_SIGMA, SIGMAS, THRESHOLD, Option, with_defaults
+from components.schedulers.options import (
+    BETAS,
+    EPS_X0_V_FLOW,
+    FINAL_SIGMA,
+    SIGMAS,
+    THRESHOLD,
+    VARIANCE_TYPE,
+    Option,
+    with_defaults,
+)
 from components.schedulers.schedule import Grid
 from components.schedulers.tableau import Rows, State
 
@@ -27,14 +37,17 @@ class DPMSolverSinglestepScheduler(DPMSolverMultistepScheduler):
     OPTIONS = (
         *BETAS,
         Option("solver_order", 2, int, "Evaluations in a cycle.", minimum=1, maximum=3),
-        *EPS_X0_V,
+        *EPS_X0_V_FLOW,
         *THRESHOLD,
         ALGORITHM,
         SOLVER_TYPE,
         *with_defaults((LOWER_ORDER_FINAL,), lower_order_final=False),
         *SIGMAS,
+        *FLOW_SIGMAS,
         *FINAL_SIGMA,
         LAMBDA_MIN,
+        VARIANCE_TYPE,
+        *DYNAMIC,
     )
 
     def history(self, run: RunOptions) -> int:

@@ -21,7 +21,7 @@ from components.schedulers.options import (
 )
 from components.schedulers.schedule import Grid
 from components.schedulers.spacing import TRAINING_SPACINGS, exponential
-from components.schedulers.tableau import Level, Rows, State
+from components.schedulers.tableau import Rows, State
 
 
 class EulerDiscreteScheduler(SigmaScheduler):
@@ -66,7 +66,7 @@ class EulerDiscreteScheduler(SigmaScheduler):
         raised = at.sigma * (1 + gamma)
         extra = run.s_noise * np.sqrt(raised**2 - at.sigma**2)
         # The network's answer is read as if it had seen the raised x: eps there is r x^ + s output.
-        hat = Level(at.timestep, at.alpha, raised, 1 / np.hypot(1, raised))
+        hat = self.levels(at.timestep, np.append(raised, 0))[:-1]
         r, s_out = (v[:, None] for v in self.parameterisation(hat)[2:])
         move, extra_column = (to.sigma - raised)[:, None], extra[:, None]
 
@@ -79,6 +79,11 @@ class EulerDiscreteScheduler(SigmaScheduler):
             declared = (((at.sigma + to.sigma - raised) / at.sigma) ** 2, extra**2)
         yield Rows(i, at, to, update, i, gamma > 0, declared)
 
-    def unchecked(self) -> str:
-        churned = self.run.s_churn > 0 and self.prediction_type != "epsilon"
+    def unchecked(self, run: RunOptions) -> str:
+        churned = run.s_churn > 0 and not self.reads_eps
         return "churn noise that the network does not see, read through x0 or v" if churned else ""
+
+    @property
+    def reads_eps(self) -> bool:
+        """Whether the network's answer is eps itself, whatever x it is read with."""
+        return self.prediction_type == "epsilon"

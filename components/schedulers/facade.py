@@ -6,6 +6,7 @@ It takes and returns the caller's kind of array (numpy, torch, JAX) and imports 
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -13,6 +14,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from components.schedulers.brownian import BrownianPath
 from components.schedulers.noise import variance_preserving
 from components.schedulers.schedule import Schedule
 from components.schedulers.tableau import Clip, Tableau
@@ -34,6 +36,7 @@ class Loop:
     run: Any
     device: Any = None
     row: int | None = None
+    path: Any = None
     history: list[Any] = field(default_factory=list)
 
 
@@ -145,18 +148,38 @@ class Facade:
         if run and (options := replace(loop.run, **run)) != loop.run:
             loop.run, loop.table = options, self._table(loop.schedule, options)
         table = loop.table
+        variance, channels = None, sample.shape[1]
+        if model_output.shape[1] == 2 * channels:  # a network that predicts a variance as well
+            model_output, variance = model_output[:, :channels], model_output[:, channels:]
         p, q = map(float, table.to_x0[n])
         x0 = _sum((p, sample), (q, model_output))
         if table.clip is not None:
             x0 = clipped(x0, table.clip)
         noise = None
         if table.takes_noise[n]:
-            noise = standard_normal(sample, generator) if variance_noise is None else variance_noise
+            noise = self._drawn(n, sample, generator) if variance_noise is None else variance_noise
+            if variance is not None and table.log_std[n].any():
+                base, slope = map(float, table.log_std[n])
+                noise = noise * math.e ** (base + slope * variance)
         history = loop.history or [None] * (table.registers - 1)
         sources = [sample, *history, model_output, x0, noise]
         new = [_sum(*zip(map(float, weights), sources, strict=True)) for weights in table.update[n]]
         loop.row, loop.history = n + 1, new[1:]
         return StepOutput(new[0], x0) if return_dict else (new[0],)
+
+    def _drawn(self, row: int, sample: Any, generator: Any) -> Any:
+        """This row's noise: a draw of its own, or an increment of the path that the generator's seed stands for."""
+        loop = self._begun
+        if loop.table.brownian is None:
+            return standard_normal(sample, generator)
+        if loop.path is None:
+            import torch
+
+            seed = self.config.get("noise_sampler_seed")  # type: ignore[attr-defined]
+            if seed is None:
+                seed = int(torch.randint(2**63 - 1, ())) if generator is None else generator.initial_seed()
+            loop.path = BrownianPath(seed, sample.shape, *loop.table.brownian, dtype=sample.dtype)
+        return loop.path.unit(loop.table.noise_span[row]).to(sample.device)
 
     def add_noise(self, original_samples: Any, noise: Any, timesteps: Any) -> Any:
         """x at these timesteps (B,), in the scale this solver keeps x in: alpha x0 + sigma noise."""

@@ -58,8 +58,17 @@ def zero_terminal_snr(betas: Array) -> Array:
     return 1 - np.concatenate([alpha_bar[:1], alpha_bar[1:] / alpha_bar[:-1]])
 
 
+class VariancePreserving:
+    """A clock whose sigma is the ratio of a pair with alpha^2 + sigma^2 = 1."""
+
+    @staticmethod
+    def pair(ratio: Array) -> tuple[Array, Array]:
+        """(alpha, sigma) of x at each level."""
+        return variance_preserving(ratio)
+
+
 @dataclass(frozen=True, eq=False)
-class TrainingClock:
+class TrainingClock(VariancePreserving):
     """What the network saw in training: `alphas_cumprod` (T,), alpha^2 at each of T timesteps."""
 
     alphas_cumprod: Array
@@ -90,6 +99,11 @@ class TrainingClock:
     def with_finite_end(self) -> TrainingClock:
         """The same clock with a terminal alpha of zero replaced by the smallest usable one."""
         return TrainingClock(np.maximum(self.alphas_cumprod, SMALLEST_ALPHA_CUMPROD))
+
+    @property
+    def ends(self) -> tuple[float, float]:
+        """The smallest and the largest timestep there is."""
+        return 0.0, self.length - 1.0
 
     @cached_property
     def sigmas(self) -> Array:
@@ -131,9 +145,20 @@ class FlowClock:
     length: int
     sigma_min: float
     sigma_max: float
+    largest: float = 1.0
+    """What is read in place of a larger sigma, by solvers in the logarithm of alpha / sigma."""
+
+    @property
+    def ends(self) -> tuple[float, float]:
+        return 0.0, float(self.length)
+
+    @staticmethod
+    def pair(sigma: Array) -> tuple[Array, Array]:
+        """(alpha, sigma) of x at each level."""
+        return 1 - sigma, sigma
 
     def sigma_at(self, timestep: ArrayLike, *, log: bool = False) -> Array:
-        return np.asarray(timestep, np.float64) / self.length
+        return np.minimum(np.asarray(timestep, np.float64) / self.length, self.largest)
 
     def timestep_at(self, sigma: ArrayLike) -> Array:
         return np.asarray(sigma, np.float64) * self.length
@@ -147,12 +172,30 @@ class LogSigmaClock:
     sigma_max: float
     length: float = math.inf
     factor: float = 0.25
+    ends = -math.inf, math.inf
 
     def sigma_at(self, timestep: ArrayLike, *, log: bool = False) -> Array:
         return np.exp(np.asarray(timestep, np.float64) / self.factor)
 
     def timestep_at(self, sigma: ArrayLike) -> Array:
         return self.factor * np.log(np.asarray(sigma, np.float64))
+
+
+@dataclass(frozen=True)
+class AngleClock(VariancePreserving):
+    """v-diffusion: timestep = 2/pi atan(sigma / alpha) in [0, 1]; at 1 alpha is zero."""
+
+    sigma_min: float = 0.0
+    sigma_max: float = math.inf
+    length: float = math.inf
+    ends = 0.0, 1.0
+
+    def sigma_at(self, timestep: ArrayLike, *, log: bool = False) -> Array:
+        t = np.asarray(timestep, np.float64)
+        return np.where(t >= 1, np.inf, np.tan(np.minimum(t, 1) * math.pi / 2))
+
+    def timestep_at(self, sigma: ArrayLike) -> Array:
+        return np.arctan(np.asarray(sigma, np.float64)) / (math.pi / 2)
 
 
 def variance_preserving(ratio: ArrayLike) -> tuple[Array, Array]:

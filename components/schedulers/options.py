@@ -128,6 +128,7 @@ _KIND_NAMES = {
     bool: "true or false",
     str: "text",
     list: "a list",
+    dict: "a mapping",
     None: "null",
 }
 
@@ -215,3 +216,24 @@ def prediction_type(*choices: str) -> tuple[Option, ...]:
 
 
 EPS_X0_V = prediction_type("epsilon", "sample", "v_prediction")
+EPS_X0_V_FLOW = prediction_type("epsilon", "sample", "v_prediction", "flow_prediction")
+VARIANCE_TYPE = Option(
+    "variance_type",
+    None,
+    (str, None),
+    "Set where the network predicts a variance as well, in further channels that this sampler does not read.",
+    choices=("learned", "learned_range"),
+)
+LCM_OPTIONS = (
+    *with_defaults(BETAS, beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear"),
+    Option("original_inference_steps", 50, int, "Steps of the schedule the student was distilled on.", minimum=1),
+    *with_defaults(CLIP, clip_sample=False),
+    *ALPHA_END,
+    *EPS_X0_V,
+    *THRESHOLD,
+    *with_defaults(SPACING, timestep_spacing="leading"),
+    Option("timestep_scaling", 10.0, float, "Factor on t in the boundary condition of the student."),
+    *RESCALE,
+    Option("strength", 1.0, float, "Share of the original schedule to run.", minimum=0, maximum=1, run=True),
+)
+"""Of samplers for students of few steps; spacing and offset are kept for the checkpoint's sake and play no part."""

@@ -39,7 +39,7 @@ class PNDMScheduler(Scheduler):
     def history(self, run: RunOptions) -> int:
         return 5
 
-    def unchecked(self) -> str:
+    def unchecked(self, run: RunOptions) -> str:
         return "averages of v belong to no one level" if self.prediction_type == "v_prediction" else ""
 
     def rows(self, grid: Grid, run: RunOptions) -> Iterable[Rows]:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from components.schedulers import spacing as space
-from components.schedulers.noise import Array, TrainingClock
+from components.schedulers.noise import Array
 from components.schedulers.options import OptionProblem, nearest
 from components.schedulers.tableau import Level
 
@@ -53,28 +53,29 @@ class Schedule:
     spacing: str | None = None
     final_sigma: str | float | None = None
 
-    def end(self, clock: TrainingClock, default: float) -> float:
+    def end(self, clock: Any, default: float) -> float:
         """Noise-to-signal ratio at which the last step ends."""
         if self.final_sigma is None:
             return default if self.sigmas is None else float(self.sigmas[-1])
         return clock.sigma_min if self.final_sigma == "sigma_min" else float(str(self.final_sigma).replace("zero", "0"))
 
-    def listed(self, clock: TrainingClock) -> tuple[Array, Array] | None:
+    def listed(self, clock: Any) -> tuple[Array, Array] | None:
         """(timesteps, sigmas), (N,) each, of a listed schedule at `steps` steps; None when nothing is listed."""
         if self.timesteps is not None:
             t = np.asarray(self.timesteps, np.float64)
-            sigmas, end = clock.sigma_at(t), clock.sigma_min
+            sigmas, end = clock.sigma_at(t), 0.0
         elif self.sigmas is not None:
             levels = np.asarray(self.sigmas, np.float64)
-            t, sigmas, end = clock.timestep_at(levels[:-1]), levels[:-1], levels[-1] or clock.sigma_min
+            t, sigmas, end = clock.timestep_at(levels[:-1]), levels[:-1], levels[-1]
         else:
             return None
         if self.steps is not None and self.steps != len(t):
+            end = end or (clock.sigma_min if 0 < clock.sigma_min < sigmas[-1] else sigmas[-1] / 2)
             sigmas = space.resample_log_linear([*sigmas, end], self.steps)[:-1]
             t = clock.timestep_at(sigmas)
         return t, sigmas
 
-    def problems(self, clock: TrainingClock, flag: str | None) -> Iterable[OptionProblem]:
+    def problems(self, clock: Any, flag: str | None, ascending: bool) -> Iterable[OptionProblem]:
         """Everything wrong with it on this clock, each problem naming its key; `flag`: a use_*_sigmas that is set."""
         given = [name for name in ("timesteps", "sigmas", "spacing") if getattr(self, name) is not None]
         if len(given) > 1:
@@ -86,26 +87,30 @@ class Schedule:
             yield OptionProblem("spacing", f"is {self.spacing!r}, which is not a spacing", SPACINGS, close)
         if self.steps is not None and not 1 <= self.steps <= clock.length:
             yield OptionProblem("steps", f"is {self.steps}, but must be between 1 and {clock.length}")
-        for name, values, least in (("timesteps", self.timesteps, 1), ("sigmas", self.sigmas, 2)):
-            for what in _listing_problems(values, least):
+        first, last = clock.ends
+        for name, values, least, low in (("timesteps", self.timesteps, 1, first), ("sigmas", self.sigmas, 2, 0.0)):
+            for what in _listing_problems(values, least, low, ascending):
                 yield OptionProblem(name, what)
-        if self.timesteps and max(self.timesteps) > clock.length - 1:
-            what = f"starts at {max(self.timesteps):g}, but this checkpoint's training clock ends at {clock.length - 1}"
+        if self.timesteps and max(self.timesteps) > last:
+            what = f"starts at {max(self.timesteps):g}, but this checkpoint's training clock ends at {last:g}"
             yield OptionProblem("timesteps", what)
         end = self.final_sigma
         if (isinstance(end, str) and end not in ENDS) or (isinstance(end, int | float) and end < 0):
             yield OptionProblem("final_sigma", f"is {end!r}", (*ENDS, "a number of at least 0"))
 
 
-def _listing_problems(values: Sequence[float] | None, least: int) -> Iterable[str]:
+def _listing_problems(values: Sequence[float] | None, least: int, low: float, ascending: bool) -> Iterable[str]:
     if values is None:
         return
     if len(values) < least:
         yield "is empty" if not values else f"needs at least {least} values: where to start and where to end"
         return
     array = np.asarray(values, np.float64)
-    if not np.isfinite(array).all() or (array < 0).any():
-        yield "must be finite numbers, none below 0"
-    elif (np.diff(array) >= 0).any():
-        i = int((np.diff(array) >= 0).argmax())
-        yield f"must descend, from much noise to little, but {values[i]:g} is followed by {values[i + 1]:g}"
+    if not np.isfinite(array).all() or (array < low).any():
+        yield f"must be finite numbers, none below {low:g}"
+    elif (wrong := np.diff(array) <= 0 if ascending else np.diff(array) >= 0).any():
+        i, way = (
+            int(wrong.argmax()),
+            "ascend, from little noise to much" if ascending else "descend, from much noise to little",
+        )
+        yield f"must {way}, but {values[i]:g} is followed by {values[i + 1]:g}"

@@ -42,7 +42,11 @@ def training_timesteps(
 
 def karras(sigma_min: float, sigma_max: float, steps: int, rho: float = 7.0) -> Array:
     """Karras et al. 2022 (arXiv 2206.00364), eq. 5: even steps in sigma^(1/rho)."""
-    u = np.linspace(0, 1, steps)
+    return karras_at(sigma_min, sigma_max, np.linspace(0, 1, steps), rho)
+
+
+def karras_at(sigma_min: float, sigma_max: float, u: Array, rho: float) -> Array:
+    """The curve's sigma at any place u, 0 at sigma_max and 1 at sigma_min."""
     top, bottom = sigma_max ** (1 / rho), sigma_min ** (1 / rho)
     return (top + u * (bottom - top)) ** rho
 

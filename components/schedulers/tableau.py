@@ -103,8 +103,10 @@ class Rows:
     """Some rows of a table that share one formula.
 
     index (n,): their places in the table; at, to: where each reads and lands; step (n,): the user-visible step.
-    `noise`: which of them take a draw. `variance`: the closed form (gain, added) that the method declares for
-    var(x') = gain var(x) + added on a point mass, where by design it is not sigma'^2.
+    `noise`: which of them take a draw; `span`: of which interval of the Brownian clock, where that is not
+    alpha^2 / sigma^2 from one level to the other. `variance`, `mean`: the closed forms (gain, added) that the method
+    declares for var(x') = gain var(x) + added, and for the c-part of x' alike, where they are not sigma'^2 and alpha'.
+    `log_variance`: bounds of a learned variance; the formula's noise is then of unit size.
     """
 
     index: Array
@@ -114,6 +116,9 @@ class Rows:
     step: Array
     noise: Any = False
     variance: tuple[Array, Array] | None = None
+    mean: tuple[Array, Array] | None = None
+    span: tuple[Array, Array] | None = None
+    log_variance: tuple[Array, Array] | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -124,7 +129,10 @@ class Tableau:
     to_x0 (N, 2): x0 = to_x0[0] x + to_x0[1] output. update (N, R, R + 3): state' = update [state, output, x0, noise].
     noise_span (N, 2): the interval of the Brownian clock that the row's draw belongs to; nan where none is taken.
     step (N,): user-visible step. read, land (N, 2): (alpha, sigma) where the row reads x and where it leaves it.
-    declared (N, 2): (gain, added) of a variance the method declares, nan where sigma'^2 holds.
+    brownian: ends of the clock on which all draws are increments of one path; None where every draw is its own.
+    log_variance (N, 2): where not nan, bounds at v = -1 and 1 of the log variance that the network gives the draw, v
+    being a second half of its channels (arXiv 2102.09672, eq. 15). Every other row drops such a half.
+    declared (N, 2, 2): (gain, added) of a mean and of a variance the method declares; nan where it declares none.
     """
 
     timestep: Array
@@ -139,6 +147,8 @@ class Tableau:
     land: Array
     declared: Array
     point_mass: Array = field(repr=False)  # (N, 2): output = point_mass[0] x + point_mass[1] c for data = {c}
+    log_variance: Array = field(repr=False)
+    brownian: tuple[float, float] | None = None
     unchecked: str = ""  # why the mean and variance on a point mass say nothing of this method, if so
 
     @property
@@ -161,6 +171,12 @@ class Tableau:
     @property
     def takes_noise(self) -> Array:
         return ~np.isnan(self.noise_span[..., 0])
+
+    @property
+    def log_std(self) -> Array:
+        """(N, 2): the draw is multiplied by exp([0] + [1] v), v the second half of the output; zeros: by 1."""
+        low, high = np.moveaxis(np.nan_to_num(self.log_variance), -1, 0)
+        return np.stack([(low + high) / 4, (high - low) / 4], -1)
 
     def verify(self, tolerance: float = 1e-9) -> Tableau:
         """Prove the table on a data set of one point c, or raise TableauError naming the row.
@@ -187,9 +203,9 @@ class Tableau:
         rounding, size = np.zeros_like(state), np.abs(self.update[..., : self.registers])
         size[..., 0] += np.abs(self.update[..., self.registers] * self.point_mass[:, :1])
         landed, slack = np.empty((self.rows, 2)), np.empty((self.rows, 2))
-        before = np.empty(self.rows)
+        before = np.empty((self.rows, 2))
         for row in range(self.rows):
-            before[row] = state[0, 1:] @ state[0, 1:]
+            before[row] = state[0, 0], state[0, 1:] @ state[0, 1:]
             rounding = np.abs(move[row]) @ rounding + size[row] @ np.abs(state) * 4 * np.finfo(np.float64).eps
             state = move[row] @ state
             state[:, 0] += shift[row]
@@ -199,10 +215,11 @@ class Tableau:
             landed[row] = state[0, 0], np.linalg.norm(state[0, 1:])
             slack[row] = rounding[0, 0], np.linalg.norm(rounding[0, 1:])
         alpha, sigma = self.land.T
-        gain, added = self.declared.T
+        gain, added = np.moveaxis(self.declared, -1, 0)
+        expected = np.where(np.isnan(gain), np.stack([alpha, sigma**2], -1), gain * before + added)
         # The standard deviation, not its square: where sigma' is 0 an error's square would be too small to see.
-        expected = np.stack([alpha, np.where(np.isnan(gain), sigma, np.sqrt(gain * before + added))], -1)
-        bad = np.abs(landed - expected) > tolerance * (1 + sigma[:, None]) + slack
+        expected[:, 1] = np.sqrt(expected[:, 1])
+        bad = ~(np.abs(landed - expected) <= tolerance * (1 + sigma[:, None]) + slack)
         if bad.any():
             row, which = np.argwhere(bad)[0]
             what = ("mean", "standard deviation")[which]
@@ -218,7 +235,9 @@ class Tableau:
         output, x0 = self.update[..., registers], self.update[..., registers + 1]
         move = self.update[..., :registers].copy()
         move[..., 0] += output * self.point_mass[:, :1]
-        return move, output * self.point_mass[:, 1:] + x0, self.update[..., registers + 2]
+        # A learned variance may be anything between its bounds: the smaller one is what is proved.
+        std = np.exp(np.nan_to_num(self.log_variance[:, :1]) / 2) * self.takes_noise[:, None]
+        return move, output * self.point_mass[:, 1:] + x0, self.update[..., registers + 2] * std
 
 
 def trace(
@@ -229,13 +248,17 @@ def trace(
     init_noise_sigma: float,
     clip: Clip | None = None,
     unchecked: str = "",
+    brownian: tuple[float, float] | None = None,
 ) -> Tableau:
     """The table of a method with `history` registers beside x: every update is called once, with basis vectors."""
+
     count, registers = sum(len(group.index) for group in groups), 1 + history
     basis = np.eye(registers + 3)
     update = np.zeros((count, registers, registers + 3))
     columns: dict[str, Any] = {name: np.empty(count) for name in ("timestep", "input_scale")}
-    columns |= {name: np.full((count, 2), np.nan) for name in ("to_x0", "noise_span", "read", "land", "declared")}
+    pairs = ("to_x0", "noise_span", "read", "land", "log_variance")
+    columns |= {name: np.full((count, 2), np.nan) for name in pairs}
+    columns |= {"declared": np.full((count, 2, 2), np.nan)}
     columns |= {"point_mass": np.empty((count, 2)), "step": np.empty(count, np.int64)}
     for group in groups:
         at, to, noisy = group.at, group.to, np.broadcast_to(group.noise, group.index.shape)
@@ -260,15 +283,18 @@ def trace(
             "to_x0": np.hstack([p, q]),
             "read": np.stack([at.alpha, at.sigma], -1),
             "land": np.stack([to.alpha, to.sigma], -1),
-            "noise_span": np.where(noisy[:, None], np.stack([at.clock, to.clock], -1), np.nan),
+            "noise_span": np.where(noisy[:, None], np.stack(group.span or (at.clock, to.clock), -1), np.nan),
+            "log_variance": np.stack(group.log_variance or (noisy * np.nan,) * 2, -1),
             "step": group.step,
             "point_mass": _network_on_point_mass(at, *coefficients),
         }
-        if group.variance is not None:
-            values["declared"] = np.stack(np.broadcast_arrays(*group.variance), -1)
+        for moment, form in enumerate((group.mean, group.variance)):
+            if form is not None:
+                columns["declared"][group.index, moment] = np.stack(np.broadcast_arrays(*form), -1)
         for name, value in values.items():
             columns[name][group.index] = value
-    return Tableau(update=update, init_noise_sigma=init_noise_sigma, clip=clip, unchecked=unchecked, **columns)
+    made = {"init_noise_sigma": init_noise_sigma, "clip": clip, "unchecked": unchecked, "brownian": brownian}
+    return Tableau(update=update, **made, **columns)
 
 
 def _network_on_point_mass(at: Level, p: Array, q: Array, r: Array, s: Array) -> Array:
@@ -276,24 +302,29 @@ def _network_on_point_mass(at: Level, p: Array, q: Array, r: Array, s: Array) ->
     with np.errstate(divide="ignore", invalid="ignore"):
         by_eps = np.stack([(1 / at.sigma - r) / s, -at.alpha / at.sigma / s], -1)
         by_x0 = np.stack([-p / q, 1 / q], -1)
-    return np.where(np.isfinite(by_x0).all(-1, keepdims=True), by_x0, by_eps)
+    answer = np.where(np.isfinite(by_x0).all(-1, keepdims=True), by_x0, by_eps)
+    return np.where(np.isfinite(answer), answer, 0.0)  # neither: the answer plays no part
 
 
 def stack(tables: Sequence[Tableau]) -> Tableau:
     """Tables of equal row count as one with a batch axis in front: different samplers share a batch.
 
-    Shorter histories are padded with registers that stay zero. Raises ValueError where row counts or clipping differ.
+    Shorter histories are padded with registers that stay zero. Raises ValueError where row counts, clipping or the
+    source of noise differ.
     """
-    if len({table.rows for table in tables}) != 1 or len({table.clip for table in tables}) != 1:
-        raise ValueError("only tables of equal row count and equal clipping can share a batch")
+    if len({(table.rows, table.clip, table.brownian) for table in tables}) != 1:
+        raise ValueError(
+            "only tables of equal row count and equal clipping, and of one source of noise, can share a batch"
+        )
     registers = max(table.registers for table in tables)
     tables = [_padded(table, registers) for table in tables]
     arrays = {
         f.name: np.stack([getattr(table, f.name) for table in tables])
         for f in fields(Tableau)
-        if f.name not in ("clip", "unchecked")
+        if f.name not in ("clip", "unchecked", "brownian")
     }
-    return Tableau(clip=tables[0].clip, unchecked="; ".join(filter(None, (t.unchecked for t in tables))), **arrays)
+    unchecked = "; ".join(filter(None, (t.unchecked for t in tables)))
+    return Tableau(clip=tables[0].clip, brownian=tables[0].brownian, unchecked=unchecked, **arrays)
 
 
 def _padded(table: Tableau, registers: int) -> Tableau:

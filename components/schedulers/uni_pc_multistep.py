@@ -9,10 +9,11 @@ import numpy as np
 from components.schedulers.base import RunOptions
 from components.schedulers.dpm_solver_multistep import DPMSolverMultistepScheduler
 from components.schedulers.exponential import LOWER_ORDER_FINAL, Integrator, multistep_orders
+from components.schedulers.flow import DYNAMIC, FLOW_SIGMAS, TERMINAL
 from components.schedulers.noise import Array
 from components.schedulers.options import (
     BETAS,
-    EPS_X0_V,
+    EPS_X0_V_FLOW,
     FINAL_SIGMA,
     RESCALE,
     SIGMA_RANGE,
@@ -35,19 +36,30 @@ class UniPCMultistepScheduler(DPMSolverMultistepScheduler):
     OPTIONS = (
         *BETAS,
         Option("solver_order", 2, int, "How many outputs a prediction looks at.", minimum=1, maximum=4),
-        *EPS_X0_V,
+        *EPS_X0_V_FLOW,
         *THRESHOLD,
         Option("predict_x0", True, bool, "Integrate x0 instead of eps."),
         Option("solver_type", "bh2", str, "B(h): h, or e^h - 1.", choices=("bh1", "bh2")),
         LOWER_ORDER_FINAL,
         Option("disable_corrector", [], list, "Steps after which not to correct."),
         *SIGMAS,
+        *FLOW_SIGMAS,
         *FINAL_SIGMA,
         *SIGMA_RANGE,
         *SPACING,
         *RESCALE,
+        *DYNAMIC,
+        TERMINAL,
+        Option("solver_p", None, (None,), "Another scheduler as predictor: not here, so leave it null."),
     )
     lambda_min_clipped = -float("inf")
+
+    @property
+    def top(self) -> float:
+        return 1.0 if self.predict_x0 else super().top
+
+    def even_levels(self, steps: int) -> Array:
+        return np.linspace(self.top, 1 / self.num_train_timesteps, steps + 1)[:-1]
 
     @property
     def integrator(self) -> Integrator:

@@ -124,7 +124,7 @@ class JaxBackend:
         Some rows at a time are handed to the program, then `after_row` is called for each of them, with the latents
         after the last; what it wants changed is changed from there on. `row_by_row` makes that every single row.
         """
-        source = self._source(noise)
+        source = self._source(noise, table)
         state = start(table, source.first())
         count, clip = state.shape[1], clipping(table.clip)
         steering = steer(conditioning, guidance, count)
@@ -155,11 +155,13 @@ class JaxBackend:
                 done = end
         return state[0]
 
-    def _source(self, noise: NoiseSpec | NoiseSource) -> DeviceNoise | HostNoise:
+    def _source(self, noise: NoiseSpec | NoiseSource, table: Tableau) -> DeviceNoise | HostNoise:
+        """A Brownian path is drawn on the host wherever the other noise is."""
         if not isinstance(noise, NoiseSpec):
             return HostNoise(noise, self._device)
-        draws = DeviceNoise if noise.on_device else HostNoise.seeded
-        return draws(noise.seeds, noise.shape, self._device)
+        if noise.on_device and table.brownian is None:
+            return DeviceNoise(noise.seeds, noise.shape, self._device)
+        return HostNoise.seeded(table, noise.seeds, noise.shape, self._device)
 
     def decode(self, vae: Component | None, latents: Array, upcast: bool = False) -> Array:
         """See `Backend.decode`. One image at a time: a single program, whatever the batch."""

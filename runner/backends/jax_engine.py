@@ -24,18 +24,19 @@ REGISTERS = 8  # of which the widest method so far (PNDM) uses six
 NO_CLIP, RANGE, QUANTILE = range(3)
 
 Network = Callable[[Array, Array], Array]
-"""(x (B, C, h, w), timestep (B,)) → output like x, all float32, guidance applied."""
+"""(x (B, C, h, w), timestep (B,)) → output like x, or of 2C channels with a variance; float32, guidance applied."""
 Draw = Callable[[Array, Array], Array]
 """(the row's place in its segment (), who takes noise (B,)) → fresh noise (B, C, h, w)."""
 
 
 class Rows(NamedTuple):
-    """The numbers of a segment's rows, float32: timestep, input_scale (S, B), to_x0 (S, B, 2), update (S, B, R, R + 3);
-    takes_noise (S, B) bool."""
+    """The numbers of a segment's rows, float32: timestep, input_scale (S, B), to_x0, log_std (S, B, 2),
+    update (S, B, R, R + 3); takes_noise (S, B) bool."""
 
     timestep: Array
     input_scale: Array
     to_x0: Array
+    log_std: Array
     update: Array
     takes_noise: Array
 
@@ -72,7 +73,7 @@ def segments(table: Tableau, batch: int) -> Iterator[Segment]:
     x0_is_read = (update[..., update.shape[-2] + 1] != 0).any(-1)
     # where nothing reads x0 its coefficients may be without bounds (alpha = 0), and 0 · inf is no 0
     to_x0 = np.where(x0_is_read[..., None], rows_first(table.to_x0), 0.0)
-    whole = (rows_first(table.timestep), rows_first(table.input_scale), to_x0, update)
+    whole = (rows_first(table.timestep), rows_first(table.input_scale), to_x0, rows_first(table.log_std), update)
     takes_noise = rows_first(table.takes_noise)
     for first in range(0, table.rows, SEGMENT):
         count = min(SEGMENT, table.rows - first)
@@ -102,11 +103,17 @@ def run(
     """The state (R, B, C, h, w) after the rows from `begin` up to `end`, counted within the segment; to be traced."""
 
     def one_row(n: Array, state: Array) -> Array:
-        timestep, input_scale, to_x0, update, takes_noise = (values[n] for values in rows)
+        timestep, input_scale, to_x0, log_std, update, takes_noise = (values[n] for values in rows)
         x = state[0]
         out = network(x * per_image(input_scale), timestep)
+        variance = None
+        if out.shape[1] == 2 * x.shape[1]:  # a network that predicts a variance as well
+            out, variance = jnp.split(out, 2, axis=1)
         x0 = clip_x0(per_image(to_x0[:, 0]) * x + per_image(to_x0[:, 1]) * out, clip)
-        sources = jnp.concatenate([state, jnp.stack([out, x0, draw(n, takes_noise)])])
+        fresh = draw(n, takes_noise)
+        if variance is not None:
+            fresh = fresh * jnp.exp(per_image(log_std[:, 0]) + per_image(log_std[:, 1]) * variance)
+        sources = jnp.concatenate([state, jnp.stack([out, x0, fresh])])
         return jnp.einsum("bij,jb...->ib...", update, sources, precision=lax.Precision.HIGHEST)
 
     return lax.fori_loop(begin, end, one_row, state)

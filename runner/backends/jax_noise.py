@@ -8,7 +8,7 @@ whatever the network's dtype, and the same in any batch.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -17,6 +17,9 @@ from jax import Array, lax
 
 from components.jax_models.loading import Device
 from runner.backends.jax_engine import SEGMENT, Segment, per_image
+
+if TYPE_CHECKING:
+    from components.schedulers import Tableau
 
 
 class Noise(NamedTuple):
@@ -37,10 +40,12 @@ class HostNoise:
         self._still: Array | None = None
 
     @classmethod
-    def seeded(cls, seeds: Sequence[int], shape: Sequence[int], device: Device) -> HostNoise:
-        """A CPU generator of torch per image; `shape` is one image's (C, h, w)."""
-        from runner.backends.torch_noise import IndependentNoise
+    def seeded(cls, table: Tableau, seeds: Sequence[int], shape: Sequence[int], device: Device) -> HostNoise:
+        """torch's draws, from a generator or a Brownian path per image; `shape` is one image's (C, h, w)."""
+        from runner.backends.torch_noise import BrownianNoise, IndependentNoise
 
+        if table.brownian is not None:
+            return cls(BrownianNoise(table, seeds, shape), device)
         return cls(IndependentNoise(seeds, shape), device)
 
     def first(self) -> Array:

@@ -25,7 +25,7 @@ from components.torch_models.unet_2d_condition import UNet2DConditionModel
 from runner.backends.base import AfterRow, Conditioning, Guidance, NoiseSource, NoiseSpec
 from runner.backends.torch_engine import compile_table, run, start
 from runner.backends.torch_guidance import GuidedNetwork
-from runner.backends.torch_noise import IndependentNoise
+from runner.backends.torch_noise import BrownianNoise, GeneratorNoise, IndependentNoise
 from runner.errors import Problem, RecipeError
 
 if TYPE_CHECKING:
@@ -98,7 +98,7 @@ class TorchBackend:
     ) -> Tensor:
         """See `Backend.denoise`. Latents and the update are float32 whatever the network's dtype."""
         program = compile_table(table, self._device)
-        source = self._source(noise) if isinstance(noise, NoiseSpec) else noise
+        source = self._source(noise, table) if isinstance(noise, NoiseSpec) else noise
         network = GuidedNetwork(unet, conditioning, guidance, self._dtype, self._device)
 
         def after(n: int, latents: Tensor) -> Tensor | None:
@@ -113,17 +113,14 @@ class TorchBackend:
         assert state.registers[0] is not None
         return state.registers[0]
 
-    def _source(self, noise: NoiseSpec) -> IndependentNoise:
-        if not noise.on_device:
-            return IndependentNoise(noise.seeds, noise.shape, device=self._device)
-        return IndependentNoise(
-            noise.seeds,
-            noise.shape,
-            device=self._device,
-            draw_on=self._device,
-            draw_dtype=self._dtype,
-            row_dtype=None if noise.row_dtype is None else DTYPES[noise.row_dtype],
-        )
+    def _source(self, noise: NoiseSpec, table: Tableau) -> GeneratorNoise:
+        options: dict[str, Any] = {"device": self._device}
+        if noise.on_device:
+            row_dtype = None if noise.row_dtype is None else DTYPES[noise.row_dtype]
+            options |= {"draw_on": self._device, "draw_dtype": self._dtype, "row_dtype": row_dtype}
+        if table.brownian is not None:
+            return BrownianNoise(table, noise.seeds, noise.shape, **options)
+        return IndependentNoise(noise.seeds, noise.shape, **options)
 
     def decode(self, vae: Any | None, latents: Tensor, upcast: bool = False) -> Tensor:
         """See `Backend.decode`."""

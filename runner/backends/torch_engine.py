@@ -39,6 +39,7 @@ class Row:
     to_x0: tuple[Coefficient, Coefficient] | None
     sums: tuple[tuple[Term, ...], ...]
     draws: bool
+    log_std: tuple[Coefficient, Coefficient] | None
     wanted: tuple[bool, ...] | None
 
 
@@ -80,6 +81,7 @@ def compile_table(table: Tableau, device: torch.device | str = "cpu") -> Program
     _drop_zero_registers(used)
     _drop_dead_registers(used)
     wanted = np.moveaxis(np.asarray(table.takes_noise), axis, 0)
+    log_std = np.moveaxis(np.asarray(table.log_std), axis, 0)
     scales = np.moveaxis(np.asarray(table.input_scale), axis, 0)
     to_x0 = np.moveaxis(np.asarray(table.to_x0), axis, 0)
     timesteps = torch.tensor(np.moveaxis(np.asarray(table.timestep), axis, 0), dtype=torch.float32, device=device)
@@ -90,9 +92,18 @@ def compile_table(table: Tableau, device: torch.device | str = "cpu") -> Program
             for i in range(registers)
         )
         x0 = (number(to_x0[n, ..., 0]), number(to_x0[n, ..., 1])) if flags[:, registers + 1].any() else None
+        learned = (number(log_std[n, ..., 0]), number(log_std[n, ..., 1])) if log_std[n].any() else None
         asks = np.atleast_1d(wanted[n])
         rows.append(
-            Row(clock, number(scales[n]), x0, sums, bool(asks.any()), None if asks.all() else tuple(map(bool, asks)))
+            Row(
+                timestep=clock,
+                input_scale=number(scales[n]),
+                to_x0=x0,
+                sums=sums,
+                draws=bool(asks.any()),
+                log_std=learned,
+                wanted=None if asks.all() else tuple(map(bool, asks)),
+            )
         )
     return Program(tuple(rows), number(np.asarray(table.init_noise_sigma)), table.clip)
 
@@ -112,7 +123,8 @@ def run(
 ) -> State:
     """Runs the rows from `state.row` up to `stop` (None: to the end) and returns the state reached.
 
-    `network(x, timestep)` takes (B, C, H, W) float32 and a timestep () or (B,), and returns float32 of the same shape.
+    `network(x, timestep)` takes (B, C, H, W) float32 and a timestep () or (B,), and returns float32 of the same shape,
+    or of twice the channels where it predicts a variance.
     The given state is not changed, so a segment can be run again. `after_row(n, x)` is called when row n is done;
     what it returns, unless None, takes the place of x.
     """
@@ -125,12 +137,17 @@ def run(
             assert x is not None
             scale = row.input_scale
             out = network(x if isinstance(scale, float) and scale == 1.0 else x * scale, row.timestep)
+            variance = None
+            if out.shape[1] == 2 * x.shape[1]:  # a network that predicts a variance as well
+                out, variance = out.chunk(2, dim=1)
             x0 = None
             if row.to_x0 is not None:
                 x0 = weighted_sum(((0, row.to_x0[0]), (1, row.to_x0[1])), (x, out))
                 if program.clip is not None:
                     x0 = clip_x0(x0, program.clip)
             fresh = noise.draw(row.wanted) if row.draws else None
+            if fresh is not None and row.log_std is not None and variance is not None:
+                fresh = fresh * torch.exp(row.log_std[0] + row.log_std[1] * variance)
             sources = (*registers, out, x0, fresh)
             registers = [weighted_sum(terms, sources) if terms else None for terms in row.sums]
             if after_row is not None:

@@ -8,9 +8,13 @@ their own, which may be shared by the images of a batch and by successive calls.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
+
+if TYPE_CHECKING:
+    from components.schedulers import Tableau
 
 
 class GeneratorNoise:
@@ -85,3 +89,25 @@ class IndependentNoise(GeneratorNoise):
         super().__init__(
             generators, (len(generators), *shape), device=device, draw_dtype=draw_dtype, row_dtype=row_dtype
         )
+
+
+class BrownianNoise(IndependentNoise):
+    """For tables whose draws are increments of one Brownian path per image: the path's seed is the image's own."""
+
+    def __init__(self, table: Tableau, seeds: Sequence[int], shape: Sequence[int], **options: Any) -> None:
+        """`options` are those of IndependentNoise. Raises ImportError, with what to install, without torchsde."""
+        from components.schedulers.brownian import BrownianPath
+
+        super().__init__(seeds, shape, **options)
+        assert table.brownian is not None
+        self.paths = [BrownianPath(seed, (1, *shape), *table.brownian) for seed in seeds]
+        self.spans = iter(table.noise_span[table.takes_noise])
+        self.started = False
+
+    def draw(self, wanted: Sequence[bool] | None = None) -> Tensor:
+        """The first draw, of the initial latents, is independent; each after it is the next such row's."""
+        if not self.started:
+            self.started = True
+            return super().draw(wanted)
+        span = next(self.spans)
+        return torch.cat([path.unit(span) for path in self.paths]).to(device=self.device, dtype=torch.float32)

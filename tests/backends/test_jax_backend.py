@@ -39,23 +39,31 @@ STATES = np.random.default_rng(0).standard_normal((2, 1, 3, 4)).astype(np.float3
 class Toy(nnx.Module):
     """tanh of a weighted image, a clock and a prompt: as crooked as a network, in one line."""
 
-    def __init__(self) -> None:
+    def __init__(self, channels: int = 1) -> None:
         self.weight = nnx.Param(jnp.asarray([0.6], jnp.float32))
+        self.channels = channels
         self.config = None
 
     def __call__(self, x: Any, timestep: Any, states: Any) -> UNetOutput:
         prompt = states.mean(1)[:, :, None, None]
-        return UNetOutput(jnp.tanh(self.weight[...] * x + timestep[:, None, None, None] / 900 + prompt))
+        out = jnp.tanh(self.weight[...] * x + timestep[:, None, None, None] / 900 + prompt)
+        return UNetOutput(jnp.tile(out, (1, self.channels, 1, 1)))
 
 
 class TorchToy:
+    def __init__(self, channels: int = 1) -> None:
+        self.channels = channels
+
     def __call__(self, x: Any, timestep: Any, states: Any, timestep_cond: Any = None, **_: Any) -> UNetOutput:
         prompt = states.mean(1)[:, :, None, None]
-        return UNetOutput(torch.tanh(0.6 * x + timestep.reshape(-1, 1, 1, 1) / 900 + prompt))
+        out = torch.tanh(0.6 * x + timestep.reshape(-1, 1, 1, 1) / 900 + prompt)
+        return UNetOutput(out.tile(1, self.channels, 1, 1))
 
 
 def table(name: str, steps: int, **options: Any) -> Tableau:
-    return find_scheduler(name)(**SD, **options).tableau(steps)
+    cls = find_scheduler(name)
+    betas = SD if "beta_end" in cls.options() else {}  # EDM, flow, consistency and unCLIP have clocks of their own
+    return cls(**betas, **options).tableau(steps)
 
 
 @pytest.fixture(scope="module")
@@ -87,10 +95,10 @@ def denoise(backend: Any, toy: Any, table: Tableau, guidance: Guidance, noise: N
     return backend.to_numpy(latents)
 
 
-def assert_equal(backend: JaxBackend, table: Tableau, guidance: Guidance) -> None:
-    """Latents of both backends, in units of the largest."""
-    expected = denoise(TorchBackend("cpu", "float32", 1), TorchToy(), table, guidance)
-    found = denoise(backend, Component.of(Toy()), table, guidance)
+def assert_equal(backend: JaxBackend, table: Tableau, guidance: Guidance, channels: int = 1) -> None:
+    """Latents of both backends, in units of the largest; the network gives `channels` times as many as it takes."""
+    expected = denoise(TorchBackend("cpu", "float32", 1), TorchToy(channels), table, guidance)
+    found = denoise(backend, Component.of(Toy(channels)), table, guidance)
     assert np.isfinite(expected).all()
     assert np.abs(found - expected).max() <= 1e-4 * np.abs(expected).max()
 
@@ -116,6 +124,12 @@ def test_one_program_serves_every_scheduler_step_count_and_guidance(backend: Jax
 )
 def test_clipping_equals_torch(backend: JaxBackend, options: dict[str, Any]) -> None:
     assert_equal(backend, table("DDIMScheduler", 6, **options), Guidance(3.0))
+
+
+def test_a_learned_variance_equals_torch(backend: JaxBackend) -> None:
+    sampler = table("DDPMScheduler", 6, variance_type="learned_range")
+    assert sampler.log_std.any()
+    assert_equal(backend, sampler, Guidance(3.0), channels=2)
 
 
 def test_different_schedulers_share_a_batch(backend: JaxBackend, compiled: list[str]) -> None:

@@ -24,6 +24,11 @@ class Table:
     takes_noise: np.ndarray
     init_noise_sigma: float | np.ndarray = 1.3
     clip: object = None
+    brownian: object = None
+
+    @property
+    def log_std(self) -> np.ndarray:
+        return np.zeros(np.shape(self.to_x0))
 
 
 def random_table(seed: int, rows: int = 7, registers: int = 3, noisy: bool = True, clip: object = None) -> Table:
@@ -208,3 +213,26 @@ class TestNoise:
         assert drawn[0] == torch.bfloat16
         assert set(drawn[1:]) == {torch.float32}
         assert len(drawn) == 1 + table.takes_noise.sum()
+
+
+def test_a_learned_variance_scales_the_noise_pixel_by_pixel_and_is_no_part_of_the_output() -> None:
+    """exp(lo / 2 + (hi - lo) (v + 1) / 4), v the second half of the channels: arXiv 2102.09672, eq. 15."""
+    from components.schedulers import find_scheduler
+
+    table = find_scheduler("ddpm")(variance_type="learned_range", clip_sample=False).tableau(4)
+    v = torch.linspace(-1, 1, 16).view(1, 1, 4, 4)
+    seen = []
+
+    class Ones:
+        def draw(self, wanted: object = None) -> torch.Tensor:
+            return torch.ones(1, 1, 4, 4)
+
+    def network(x: torch.Tensor, timestep: torch.Tensor) -> torch.Tensor:
+        seen.append(x)
+        return torch.cat([0 * x, v], 1)
+
+    program = compile_table(table)
+    after = run(program, start(program, Ones()), network, Ones(), stop=1).registers[0]
+    low, high = table.log_variance[0]
+    expected = float(table.update[0, 0, 0]) * seen[0] + torch.exp(low / 2 + (high - low) * (v + 1) / 4)
+    assert torch.allclose(after, expected, rtol=1e-5)

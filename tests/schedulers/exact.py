@@ -5,6 +5,7 @@ Independent of what a table says of itself: from a table come only its rows and 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,11 @@ from components.schedulers import Tableau
 Array = NDArray[Any]
 
 
-def ends_on_a_point(table: Tableau, prediction_type: str = "epsilon") -> tuple[float, float]:
+Answer = str | Callable[[Any, float, float, Any], Any]
+"""A prediction type of a variance-preserving network or a flow's; or (x, alpha, sigma, x0) -> output, at the row."""
+
+
+def ends_on_a_point(table: Tableau, answer: Answer = "epsilon") -> tuple[float, float]:
     """(share of c in x, variance of x) after the last row, for the data set {c}: x there is alpha c + sigma eps.
 
     x and every register are vectors over (c, the initial noise, each draw), so noise that comes back stays the same.
@@ -26,7 +31,8 @@ def ends_on_a_point(table: Tableau, prediction_type: str = "epsilon") -> tuple[f
     alpha, sigma = table.read[0]
     state[0] = alpha * unit[0] + sigma * unit[1]
     for n in range(table.rows):
-        output, x0 = knows_the_point(state[0], table.input_scale[n], table.read[n], unit[0], prediction_type)
+        x0 = unit[0]
+        output = output_of(answer, state[0], table.input_scale[n], table.read[n], x0)
         noise = 0 * unit[0]
         if table.takes_noise[n]:
             noise = unit[2 + int(np.searchsorted(draws, n))]
@@ -34,14 +40,16 @@ def ends_on_a_point(table: Tableau, prediction_type: str = "epsilon") -> tuple[f
     return float(state[0, 0]), float(state[0, 1:] @ state[0, 1:])
 
 
-def knows_the_point(x: Array, scale: float, read: Array, c: Array, prediction_type: str) -> tuple[Array, Array]:
-    """(output, x0) of the network that knows the data is {c}; it sees scale * x, whose levels are scale * read."""
+def output_of(answer: Answer, x: Any, scale: float, read: Array, x0: Any) -> Any:
+    """What a network says that means x0; it sees scale * x, whose levels are scale * read."""
+    if callable(answer):
+        return answer(x, *read, x0)
     alpha, sigma = scale * read
-    eps = (scale * x - alpha * c) / sigma
-    return {"epsilon": eps, "sample": c, "v_prediction": alpha * eps - sigma * c}[prediction_type], c
+    eps = (scale * x - alpha * x0) / sigma
+    return {"epsilon": eps, "sample": x0, "v_prediction": alpha * eps - sigma * x0, "flow_prediction": eps - x0}[answer]
 
 
-def gaussian_ratios(table: Tableau, spread: float, prediction_type: str = "epsilon") -> Array:
+def gaussian_ratios(table: Tableau, spread: float, answer: Answer = "epsilon") -> Array:
     """(rows,) x / sqrt(alpha^2 spread^2 + sigma^2) where each row lands, from 1, for data N(0, spread^2).
 
     The denoiser is exact: E[x0 | x] = alpha spread^2 x / (alpha^2 spread^2 + sigma^2); the ODE keeps the ratio at 1.
@@ -54,11 +62,9 @@ def gaussian_ratios(table: Tableau, spread: float, prediction_type: str = "epsil
     state[0] = total(table.read[0])
     ratios = np.empty(table.rows)
     for n in range(table.rows):
-        alpha, sigma = table.input_scale[n] * table.read[n]
-        seen = table.input_scale[n] * state[0]
-        x0 = alpha * spread**2 * seen / ((alpha * spread) ** 2 + sigma**2)
-        eps = (seen - alpha * x0) / sigma
-        output = {"epsilon": eps, "sample": x0, "v_prediction": alpha * eps - sigma * x0}[prediction_type]
+        alpha, sigma = table.read[n]
+        x0 = alpha * spread**2 * state[0] / ((alpha * spread) ** 2 + sigma**2)
+        output = output_of(answer, state[0], table.input_scale[n], table.read[n], x0)
         state = table.update[n] @ np.array([*state, output, x0, 0.0])
         ratios[n] = state[0] / total(table.land[n])
     return ratios

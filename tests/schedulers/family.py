@@ -65,6 +65,18 @@ VALUES |= {"s_tmin": (0.05,), "s_tmax": (5.0,), "s_noise": (1.01,)}
 OURS_ALONE = {"corrected_third_order"}
 """Options that the reference library does not have; other tests speak of them."""
 
+OF_FLOWS = {
+    "use_flow_sigmas",
+    "flow_shift",
+    "use_dynamic_shifting",
+    "time_shift_type",
+    "mu",
+    "shift_terminal",
+    "solver_p",
+}
+OF_OTHER_NETWORKS = {"flow_prediction", "learned", "learned_range"}
+"""Options, and choices, that say nothing of networks like SD's: `wider` speaks of them."""
+
 
 @dataclass(frozen=True)
 class Member:
@@ -89,13 +101,24 @@ class Member:
     def configs(self) -> Iterator[Config]:
         """Spacings × prediction types, spacings × sigma spacings, every other option on its own, and the extra."""
         options = self.cls.options()
-        flags = [{name: True} for name in options if name.startswith("use_") and name.split("_")[-1] in SIGMA_SPACINGS]
-        predictions = [{"prediction_type": choice} for choice in options["prediction_type"].choices]
+        flags = [
+            {name: True}
+            for name in options
+            if name.startswith("use_") and name.split("_")[-1] in SIGMA_SPACINGS and name not in OF_FLOWS
+        ]
+        predictions = [
+            {"prediction_type": choice}
+            for choice in options["prediction_type"].choices
+            if choice not in OF_OTHER_NETWORKS
+        ]
         yield {}
         for spacing, other in itertools.product(self.spacings(), [*predictions, *flags]):
             yield SD | spacing | other
         for name, option in options.items():
-            if name in ("timestep_spacing", "steps_offset", "prediction_type", *OURS_ALONE) or {name: True} in flags:
+            if (
+                name in ("timestep_spacing", "steps_offset", "prediction_type", *OURS_ALONE, *OF_FLOWS)
+                or {name: True} in flags
+            ):
                 continue
             for value in alternatives(name, option):
                 yield SD | NEEDS.get(name, {}) | {name: value}
@@ -115,7 +138,7 @@ SIGMA_SPACINGS = ("sigmas", "lambdas")
 def alternatives(name: str, option: Any) -> tuple[Any, ...]:
     """The values of an option other than its default that are worth a run."""
     if option.choices is not None:
-        return tuple(choice for choice in option.choices if choice != option.default)
+        return tuple(choice for choice in option.choices if choice not in (option.default, *OF_OTHER_NETWORKS))
     if isinstance(option.default, bool):
         return (not option.default,)
     return VALUES[name]

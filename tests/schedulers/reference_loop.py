@@ -15,9 +15,11 @@ from typing import Any
 import diffusers
 import numpy as np
 import torch
+import torchsde
 from torch import Tensor
 
 from components.schedulers import Clip, Tableau
+from components.schedulers.brownian import BrownianPath
 
 torch.set_num_threads(1)
 diffusers.utils.logging.set_verbosity_error()
@@ -37,6 +39,7 @@ def run_table(
 ) -> Tensor:
     """x after the last row of `table`, every product of every row written out."""
     generator = torch.Generator().manual_seed(seed)
+    path = table.brownian and BrownianPath(seed, SHAPE, *table.brownian, dtype=torch.float64)
     zeros = torch.zeros(SHAPE, dtype=torch.float64)
     state = zeros.repeat(table.registers, 1, 1, 1)
     state[0] = torch.randn(SHAPE, generator=generator, dtype=FLOAT32).double() * float(table.init_noise_sigma)
@@ -44,12 +47,19 @@ def run_table(
     for n in range(table.rows):
         x, noise = state[:1], zeros
         output = network(float(table.input_scale[n]) * x, float(table.timestep[n]))
+        variance = zeros
+        if output.shape[1] == 2 * SHAPE[1]:
+            output, variance = output.chunk(2, dim=1)
         x0 = zeros  # 0 times an x0 that does not exist (eps at alpha = 0) would be nan, so it is made only if used
         if update[n, :, -2].any():
             x0 = float(table.to_x0[n, 0]) * x + float(table.to_x0[n, 1]) * output
             x0 = x0 if table.clip is None else clipped(x0, table.clip)
         if table.takes_noise[n]:
-            noise = torch.randn(SHAPE, generator=generator, dtype=noise_dtype).double()
+            noise = (
+                path.unit(table.noise_span[n]) if path else torch.randn(SHAPE, generator=generator, dtype=noise_dtype)
+            )
+            low, high = np.nan_to_num(table.log_variance[n])
+            noise = noise.double() * torch.exp(low / 2 + (high - low) * (variance + 1) / 4)
         state = torch.tensordot(update[n], torch.cat([state, output, x0, noise]), 1)
     return state[:1]
 
@@ -76,13 +86,16 @@ def make_peer(name: str, config: Mapping[str, Any], steps: int | None = None, **
 def run_peer(peer: Any, network: Network = stand_in, *, seed: int = 0, **step_options: Any) -> Tensor:
     """x after the last step of a scheduler object, called as a pipeline calls it."""
     generator = torch.Generator().manual_seed(seed)
-    x = torch.randn(SHAPE, generator=generator, dtype=FLOAT32).double() * peer.init_noise_sigma
+    x = torch.randn(SHAPE, generator=generator, dtype=FLOAT32).double() * getattr(peer, "init_noise_sigma", 1.0)
+    scaled = getattr(peer, "scale_model_input", lambda x, t: x)
     if "generator" in inspect.signature(peer.step).parameters:
         step_options["generator"] = generator
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        for t in peer.timesteps:
-            x = peer.step(network(peer.scale_model_input(x, t), float(t)), t, x, **step_options).prev_sample
+        for n, t in enumerate(peer.timesteps):
+            if "prev_timestep" in inspect.signature(peer.step).parameters:  # UnCLIP is told where it goes
+                step_options["prev_timestep"] = peer.timesteps[n + 1] if n + 1 < len(peer.timesteps) else None
+            x = peer.step(network(scaled(x, t), float(t)), t, x, **step_options).prev_sample
     return x
 
 
@@ -97,6 +110,30 @@ def peer_in_float64() -> Iterator[None]:
     finally:
         torch.float32, np.float32 = kept  # pyright: ignore
         torch.set_default_dtype(torch.float32)
+
+
+@contextmanager
+def smooth_path() -> Iterator[None]:
+    """Within it a Brownian tree is a smooth function of time, so that the last bit of a time changes no picture."""
+
+    class Smooth:
+        def __init__(self, *_: Any, w0: Any = None, size: Any = None, entropy: int = 0, **__: Any) -> None:
+            generator = torch.Generator().manual_seed(entropy)
+            self.waves = torch.randn((9, *(size or w0.shape)), generator=generator, dtype=torch.float64)
+
+        def at(self, time: Any) -> Tensor:
+            phases = math.log(1 + float(time)) * torch.arange(1, 10, dtype=torch.float64)
+            return torch.tensordot(phases.sin(), self.waves, 1)
+
+        def __call__(self, start: Any, end: Any) -> Tensor:
+            return self.at(end) - self.at(start)
+
+    kept = torchsde.BrownianTree, torchsde.BrownianInterval
+    torchsde.BrownianTree = torchsde.BrownianInterval = Smooth
+    try:
+        yield
+    finally:
+        torchsde.BrownianTree, torchsde.BrownianInterval = kept
 
 
 def distance(ours: Tensor, peer: Tensor) -> float:

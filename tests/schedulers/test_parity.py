@@ -13,6 +13,7 @@ from exact import ends_on_a_point
 from family import FAMILY, MEMBERS, SD, STEPS, Config, Member, label
 from peer_differs import DIFFERS, NAN, PEER_DIFFERS, RAISES, Cell, Difference, all_in_float64, difference_in
 from reference_loop import Network, distance, make_peer, run_peer, run_table
+from wider import WIDER
 
 from components.schedulers import scheduler_classes
 
@@ -29,7 +30,7 @@ def tried(member: Member, config: Config) -> tuple[int, ...]:
 
 
 def test_every_scheduler_is_in_the_family() -> None:
-    assert set(scheduler_classes()) == set(MEMBERS)
+    assert set(scheduler_classes()) == set(MEMBERS) | {member.name for member in WIDER}
 
 
 @pytest.mark.parametrize(("member", "config"), CASES)

@@ -1,0 +1,58 @@
+"""DPM-Solver multistep run backwards, from a picture to the noise it came from: the ODE's other direction."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from components.schedulers import spacing as space
+from components.schedulers.dpm_solver_multistep import THIRD_ORDER, DPMSolverMultistepScheduler
+from components.schedulers.exponential import (
+    ALGORITHM,
+    EULER_AT_FINAL,
+    LAMBDA_MIN,
+    LOWER_ORDER_FINAL,
+    SOLVER_ORDER,
+    SOLVER_TYPE,
+)
+from components.schedulers.flow import FLOW_SIGMAS
+from components.schedulers.noise import Array
+from components.schedulers.options import BETAS, EPS_X0_V_FLOW, SIGMAS, SPACING, THRESHOLD, VARIANCE_TYPE
+
+
+class DPMSolverMultistepInverseScheduler(DPMSolverMultistepScheduler):
+    """Reads at rising timesteps and ends at the noisiest level; listed timesteps and sigmas ascend. The ODE only."""
+
+    aliases = ("dpmpp_2m_inverse",)
+    ascending = True
+    OPTIONS = (
+        *BETAS,
+        SOLVER_ORDER,
+        *EPS_X0_V_FLOW,
+        *THRESHOLD,
+        replace(ALGORITHM, choices=("dpmsolver", "dpmsolver++")),
+        SOLVER_TYPE,
+        LOWER_ORDER_FINAL,
+        EULER_AT_FINAL,
+        *SIGMAS,
+        *FLOW_SIGMAS,
+        LAMBDA_MIN,
+        VARIANCE_TYPE,
+        *SPACING,
+        THIRD_ORDER,
+    )
+
+    def end_sigma(self) -> float:
+        return self.clock.sigma_max if self.flows else float(self.clock.sigma_at(self.clock_length - 1))
+
+    def spaced_timesteps(self, kind: str, steps: int) -> Array:
+        """Rising, and short of the largest where the forward solver would leave out the smallest."""
+        points = steps + (kind != "trailing")
+        return space.training_timesteps(kind, points, self.clock_length, offset=self.steps_offset)[::-1][:steps]
+
+    def even_levels(self, steps: int) -> Array:
+        return np.linspace(self.top, 1 / self.num_train_timesteps, steps + 1)[1:]
+
+    def spaced_sigmas(self, kind: str, steps: int) -> Array:
+        return super().spaced_sigmas(kind, steps)[::-1]

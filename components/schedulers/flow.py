@@ -1,0 +1,127 @@
+"""Clock, levels and shifts of rectified flows: for their own samplers, and for solvers that are told to sample one."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from components.schedulers import spacing as space
+from components.schedulers.base import Scheduler
+from components.schedulers.noise import Array, FlowClock
+from components.schedulers.options import SIGMAS, Option
+from components.schedulers.schedule import Grid
+
+LENGTH = Option("num_train_timesteps", 1000, int, "What sigma = 1 is told as.", minimum=1)
+SHIFT = Option("shift", 1.0, float, "Shift of sigma towards noise (arXiv 2403.03206, eq. 23).", minimum=0)
+DYNAMIC = (
+    Option("use_dynamic_shifting", False, bool, "Shift by the picture's size, with `mu`, instead."),
+    Option("time_shift_type", "exponential", str, "Of dynamic shifting.", choices=("exponential", "linear")),
+    Option("mu", None, (float, None), "Amount of dynamic shifting.", run=True),
+)
+TERMINAL = Option(
+    "shift_terminal", None, (float, None), "Stretch so that the last sigma read is this.", minimum=0, maximum=1
+)
+FLOW_OPTIONS = (
+    LENGTH,
+    SHIFT,
+    *DYNAMIC,
+    Option("base_shift", 0.5, (float, None), "mu at base_image_seq_len."),
+    Option("max_shift", 1.15, (float, None), "mu at max_image_seq_len."),
+    Option("base_image_seq_len", 256, (int, None), "Tokens of the smallest picture."),
+    Option("max_image_seq_len", 4096, (int, None), "Tokens of the largest picture."),
+    Option("invert_sigmas", False, bool, "Run from data to noise.", choices=(False,)),
+    TERMINAL,
+    *SIGMAS,
+)
+FLOW_SIGMAS = (
+    Option("use_flow_sigmas", False, bool, "Sample a rectified flow instead of a network trained on betas."),
+    Option("flow_shift", 1.0, float, "Shift of a flow's sigma towards noise (arXiv 2403.03206, eq. 23).", minimum=0),
+)
+
+
+def shifted(sigma: Array, shift: float) -> Array:
+    """shift sigma / (1 + (shift - 1) sigma): arXiv 2403.03206, eq. 23."""
+    return shift * sigma / (1 + (shift - 1) * sigma)
+
+
+def stretched(sigma: Array, terminal: float) -> Array:
+    """1 - sigma scaled so that the last value becomes `terminal`."""
+    return 1 - (1 - sigma) * (1 - terminal) / (1 - sigma[-1]) if sigma[-1] < 1 else sigma
+
+
+class FlowOption(Scheduler):
+    """A solver of networks trained on betas or, with `use_flow_sigmas`, of flows: x = (1 - sigma) x0 + sigma eps.
+
+    A flow's network is told sigma T. Solvers in log(alpha / sigma) read a sigma of 1 as 1 - 1e-6.
+    """
+
+    def __init__(self, **options: object) -> None:
+        super().__init__(**options)
+        if self.flows:
+            self.fits = "flow"
+
+    @property
+    def top(self) -> float:
+        """The largest level before any shift: one training step below 1, where log(alpha / sigma) is still finite."""
+        return 1 - 1 / self.num_train_timesteps
+
+    @property
+    def flows(self) -> bool:
+        return bool(self._values.get("use_flow_sigmas"))
+
+    def make_clock(self) -> object:
+        if not self.flows:
+            return super().make_clock()
+        length, shift = self.num_train_timesteps, 1.0 if self._values.get("use_dynamic_shifting") else self.flow_shift
+        low, high = shifted(np.array([1 / length, self.top]), shift)
+        largest = 1 - 1e-6 if self.finite_clock else 1.0
+        return FlowClock(length, float(low), float(min(high, largest)), largest)
+
+    def spaced_levels(self, kind: str, steps: int) -> tuple[Array, Array]:
+        if not self.flows:
+            return super().spaced_levels(kind, steps)
+        sigmas = self.shift_levels(self.even_levels(steps))
+        if (terminal := self._values.get("shift_terminal")) is not None:
+            sigmas = stretched(sigmas, terminal)
+        if kind in space.SIGMA_SPACINGS:
+            sigmas = space.SIGMA_SPACINGS[kind](float(sigmas[-1]), float(sigmas[0]), steps)
+        sigmas = sigmas[::-1] if self.ascending else sigmas
+        return self.clock.timestep_at(sigmas), sigmas
+
+    def levels(self, t: Array, sigmas: Array) -> Grid:
+        return super().levels(t, np.minimum(sigmas, self.clock.largest) if self.flows else sigmas)
+
+    def even_levels(self, steps: int) -> Array:
+        """Levels before any shift, falling: the step from the last of them to 0 is as long as the others."""
+        return np.linspace(self.top, 0, steps + 1)[:-1]
+
+    def shift_levels(self, sigmas: Array) -> Array:
+        mu = self._values.get("base_shift") if self.run.mu is None else self.run.mu
+        if not self._values.get("use_dynamic_shifting") or mu is None:
+            return shifted(sigmas, self.flow_shift)
+        return shifted(sigmas, math.exp(mu) if self.time_shift_type == "exponential" else mu)
+
+
+class FlowScheme(FlowOption):
+    """A sampler of flows and nothing else; its network predicts the velocity eps - x0."""
+
+    fits = "flow"
+    timestep_spacing = "linspace"
+    prediction_type = "flow_prediction"
+
+    @property
+    def flows(self) -> bool:
+        return True
+
+    @property
+    def top(self) -> float:
+        return 1.0
+
+    @property
+    def flow_shift(self) -> float:
+        return self.shift
+
+    def even_levels(self, steps: int) -> Array:
+        """Between the ends of the clock, which a fixed shift has moved already."""
+        return np.linspace(self.clock.sigma_max, self.clock.sigma_min, steps)

@@ -1,0 +1,28 @@
+"""Euler's method along a rectified flow (Lipman et al. 2022, arXiv 2210.02747; Esser et al. 2024, arXiv 2403.03206)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+
+from components.schedulers.base import RunOptions
+from components.schedulers.flow import FLOW_OPTIONS, FlowScheme
+from components.schedulers.options import Option
+from components.schedulers.schedule import Grid
+from components.schedulers.tableau import Rows
+
+
+class FlowMatchEulerDiscreteScheduler(FlowScheme):
+    """x' = x + (sigma' - sigma) v; or, stochastically, x0 noised anew to sigma'."""
+
+    aliases = ("flow_euler",)
+    OPTIONS = (*FLOW_OPTIONS, Option("stochastic_sampling", False, bool, "Noise x0 anew at every step."))
+
+    def rows(self, grid: Grid, run: RunOptions) -> Iterable[Rows]:
+        i = np.arange(len(grid))
+        at, to = grid.columns(i), grid.columns(i + 1)
+        if self.stochastic_sampling:
+            yield Rows(i, grid[i], grid[i + 1], lambda s: (to.alpha * s.x0 + to.sigma * s.noise,), i, noise=True)
+        else:
+            yield Rows(i, grid[i], grid[i + 1], lambda s: (s.x + (to.sigma - at.sigma) * s.output,), i)

@@ -1,0 +1,29 @@
+"""Multistep sampling of a consistency-distilled flow: x0, then fresh noise to the next level."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+
+from components.schedulers.base import RunOptions
+from components.schedulers.flow import FLOW_OPTIONS, FlowScheme
+from components.schedulers.options import Option
+from components.schedulers.schedule import Grid
+from components.schedulers.tableau import Rows
+
+
+class FlowMatchLCMScheduler(FlowScheme):
+    """x' = (1 - sigma') x0 + sigma' noise (Luo et al. 2023, arXiv 2310.04378, algorithm 3, on a flow)."""
+
+    aliases = ("flow_lcm",)
+    OPTIONS = (
+        *FLOW_OPTIONS,
+        Option("scale_factors", None, (None,), "Enlarging latents on the way: not here, so leave it null."),
+        Option("upscale_mode", "bicubic", str, "How scale_factors would enlarge.", choices=("bicubic",)),
+    )
+
+    def rows(self, grid: Grid, run: RunOptions) -> Iterable[Rows]:
+        i = np.arange(len(grid))
+        to = grid.columns(i + 1)
+        yield Rows(i, grid[i], grid[i + 1], lambda s: (to.alpha * s.x0 + to.sigma * s.noise,), i, noise=True)

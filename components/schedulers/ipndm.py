@@ -1,0 +1,72 @@
+"""iPNDM: Adams-Bashforth on the clock of v-diffusion (Zhang & Chen 2022, arXiv 2204.13902; Crowson's v-diffusion)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+
+from components.schedulers.base import RunOptions, Scheduler
+from components.schedulers.noise import AngleClock, Array
+from components.schedulers.options import Option
+from components.schedulers.pndm import ADAMS_BASHFORTH
+from components.schedulers.schedule import Grid
+from components.schedulers.tableau import Level, Rows, State, parameterisation
+
+
+class IPNDMScheduler(Scheduler):
+    """x' = alpha' x0 + sigma' eps along the Adams-Bashforth mean of eps, for networks that predict v.
+
+    At t = 1 alpha is 0 and the first row takes x for pure noise: the network's answer there goes unused, unless it is
+    the only one. History: earlier eps, newest first.
+    """
+
+    aliases = ("ipndm",)
+    fits = "v-diffusion"
+    timestep_spacing = "angle"
+    OPTIONS = (
+        Option("num_train_timesteps", 1000, int, "Kept for the checkpoint's sake: time is continuous.", minimum=1),
+        Option(
+            "trained_betas",
+            None,
+            (list, None),
+            "sigma at the visited points and the end, instead of sin^2 of even steps.",
+        ),
+    )
+
+    def make_clock(self) -> AngleClock:
+        return AngleClock()
+
+    def spaced_levels(self, kind: str, steps: int) -> tuple[Array, Array]:
+        if self.trained_betas is not None:
+            sigma = np.asarray(self.trained_betas, np.float64)[: steps + 1]
+        else:
+            sigma = np.sin(np.linspace(1, 0, steps + 1)[:-1] * np.pi / 2) ** 2
+        with np.errstate(divide="ignore"):
+            ratio = sigma / np.sqrt(1 - sigma**2)
+        return self.clock.timestep_at(ratio[:steps]), ratio
+
+    def parameterisation(self, at: Level) -> tuple[Array, Array, Array, Array]:
+        return parameterisation("v_prediction", at)
+
+    def history(self, run: RunOptions) -> int:
+        return 3
+
+    def unchecked(self, run: RunOptions) -> str:
+        return "at alpha = 0 the first row takes x for noise, whatever the data"
+
+    def rows(self, grid: Grid, run: RunOptions) -> Iterable[Rows]:
+        for order, weights in enumerate(ADAMS_BASHFORTH, start=1):
+            i = np.arange(len(grid))
+            i = i[np.minimum(i + 1, 4) == order]
+            at, to = grid.columns(i), grid.columns(i + 1)
+            blind = (at.alpha == 0) & (len(grid) > 1)
+
+            def update(s: State, at: Level = at, to: Level = to, w=weights, blind: Array = blind) -> tuple[Array, ...]:
+                past = (s.eps, *s.h)
+                eps = sum((a * e for a, e in zip(w, past, strict=False)), 0 * s.eps)
+                x0 = np.where(at.alpha == 0, np.where(blind, 0, s.x0), (s.x - at.sigma * eps) / at.alpha)
+                return to.alpha * x0 + to.sigma * eps, *past[:3]
+
+            if len(i):
+                yield Rows(i, grid[i], grid[i + 1], update, i)

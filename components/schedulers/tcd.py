@@ -1,0 +1,38 @@
+"""TCD: trajectory consistency distillation with strategic stochastic sampling (Zheng et al. 2024, arXiv 2402.19159)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+
+from components.schedulers.base import RunOptions
+from components.schedulers.lcm import LCMScheduler
+from components.schedulers.noise import Array, variance_preserving
+from components.schedulers.options import ETA, LCM_OPTIONS, with_defaults
+from components.schedulers.schedule import Grid
+from components.schedulers.tableau import Rows, State
+
+
+class TCDScheduler(LCMScheduler):
+    """DDIM to the level s of timestep (1 - eta) t', below the next one, then fresh noise up to it (algorithm 4)."""
+
+    aliases = ("tcd",)
+    OPTIONS = (*LCM_OPTIONS, *with_defaults((ETA,), eta=0.3))
+
+    def end_sigma(self) -> float:
+        return self.clock.sigma_min
+
+    def rows(self, grid: Grid, run: RunOptions) -> Iterable[Rows]:
+        i = np.arange(len(grid))
+        last = i == len(grid) - 1
+        to = grid.columns(i + 1)
+        ratio = to.sigma / to.alpha
+        below = np.minimum(self.clock.sigma_at(np.floor((1 - run.eta) * to.timestep)), ratio)
+        alpha, sigma = variance_preserving(np.where(last[:, None] | (run.eta == 0), ratio, below))
+        std = np.sqrt(np.maximum(1 - (to.alpha / alpha) ** 2, 0))
+
+        def update(s: State) -> tuple[Array, ...]:
+            return (to.alpha / alpha * (alpha * s.x0 + sigma * s.eps) + std * s.noise,)
+
+        yield Rows(i, grid[i], grid[i + 1], update, i, ~last & (run.eta > 0))
