@@ -116,6 +116,8 @@ class Scheduler(Facade):
         source = {k: v for k, v in source.items() if not k.startswith("_")}
         known = cls.options()
         inherited = {k: v for k, v in source.items() if k in known and not known[k].run and k not in defaulted}
+        # DPM-Solver saves variance_type: null, which DDPM has no meaning for: null then is no value at all.
+        inherited = {k: v for k, v in inherited.items() if v is not None or known[k].problem(None) is None}
         made = cls(**{k: v for k, v in inherited.items() if k not in options}, **options)
         made.inherited = {k: v for k, v in inherited.items() if k not in options}
         made._hidden = {k: v for k, v in source.items() if k not in known}

@@ -378,3 +378,8 @@ def test_importing_and_tabulating_needs_neither_torch_nor_diffusers_nor_scipy() 
     root = Path(components.schedulers.__file__).parents[2]
     done = subprocess.run([sys.executable, "-c", script], cwd=root, capture_output=True, text=True, check=True)
     assert done.stdout.split() == []
+
+
+def test_a_null_that_means_nothing_to_the_next_class_leaves_its_default() -> None:
+    saved = {"_class_name": "DPMSolverMultistepScheduler", "variance_type": None, "trained_betas": None}
+    assert find_scheduler("ddpm").from_config(saved).variance_type == "fixed_small"
