@@ -217,11 +217,13 @@ def in_order(problems: Iterable[Problem]) -> list[Problem]:
 
 def _closed_doors(library: Library) -> list[Problem]:
     own = library.users_folder
-    if own is None or not (own / f"{PRIMARY}.yaml").exists():
+    file = own / f"{PRIMARY}.yaml" if own else None
+    # A checkout of this program beside an installed copy holds the very file that is in charge anyway.
+    if own is None or file is None or not file.exists() or file.read_bytes() == library.primary.read_bytes():
         return []
     what = "this file would be in charge of every run, so it is not read, and nothing runs while it is there"
     hint = f"what you want to change for a run belongs in a recipe: {own.name}/recipe/NAME.yaml"
-    return [Problem(shown_path(own / f"{PRIMARY}.yaml"), what, hint=hint)]
+    return [Problem(shown_path(file), what, hint=hint)]
 
 
 def _axis_problem(key: str, values: Any, where: str) -> Problem | None:

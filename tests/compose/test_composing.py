@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+
 import pytest
 
 from runner.registry import PACKAGED, Library
@@ -217,3 +219,11 @@ def test_every_field_says_what_it_is_and_whether_it_decides_the_picture() -> Non
 def test_the_repositorys_own_recipes_folder_counts_once(monkeypatch) -> None:
     monkeypatch.chdir(PACKAGED.parent)
     assert Library.at().folders == (PACKAGED,)
+
+
+def test_an_installed_copy_runs_inside_a_checkout_of_its_own_sources(here) -> None:
+    """README's first command: not editable, called where ./recipes is the project's own folder."""
+    shutil.copytree(PACKAGED, here.folder / "recipes")
+    assert here.recipe("recipe=shapes").name == "shapes"
+    here.put("recipes/config.yaml", (PACKAGED / "config.yaml").read_text(encoding="utf-8") + "\n# mine")
+    assert "this file would be in charge" in here.error("recipe=shapes")
