@@ -22,9 +22,13 @@ def label(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
 
 
+def labels(varied: Mapping[str, Any]) -> dict[str, str]:
+    return {key: label(value) for key, value in varied.items()}
+
+
 def place(image: ImageResult) -> dict[str, str]:
     """The labels of a picture on every axis. Its own seed counts, also where a job has several pictures."""
-    return {**{key: label(value) for key, value in image.varied.items()}, "seed": str(image.seed)}
+    return {**labels(image.varied), "seed": str(image.seed)}
 
 
 def values(results: SweepResults) -> dict[str, list[str]]:
@@ -34,19 +38,19 @@ def values(results: SweepResults) -> dict[str, list[str]]:
         for key, text in place(image).items():
             found.setdefault(key, {})[text] = None
     for failure in results.failures:
-        for key, value in failure.varied.items():
-            found.setdefault(key, {})[label(value)] = None
-    return {key: list(labels) for key, labels in found.items()}
+        for key, text in labels(failure.varied).items():
+            found.setdefault(key, {})[text] = None
+    return {key: list(texts) for key, texts in found.items()}
 
 
 def axes(results: SweepResults) -> dict[str, list[str]]:
     """The keys that take more than one value."""
-    return {key: labels for key, labels in values(results).items() if len(labels) > 1}
+    return {key: texts for key, texts in values(results).items() if len(texts) > 1}
 
 
 def constants(results: SweepResults) -> dict[str, str]:
     """The varied keys that have a single value all the same."""
-    return {key: labels[0] for key, labels in values(results).items() if len(labels) == 1}
+    return {key: texts[0] for key, texts in values(results).items() if len(texts) == 1}
 
 
 def tied(results: SweepResults) -> set[str]:
@@ -63,7 +67,7 @@ def tied(results: SweepResults) -> set[str]:
 
 def ordered(results: SweepResults) -> list[ImageResult]:
     """The pictures in the order that was asked for, whatever order they were made in: the last axis varies fastest."""
-    ranks = {key: {text: at for at, text in enumerate(labels)} for key, labels in values(results).items()}
+    ranks = {key: {text: at for at, text in enumerate(texts)} for key, texts in values(results).items()}
 
     def rank(image: ImageResult) -> tuple[list[int], str, int]:
         spot = place(image)
@@ -96,8 +100,8 @@ def grid(results: SweepResults, rows: str | None = None, columns: str | None = N
     return rows, columns
 
 
-def _longest(labels: Iterable[str]) -> int:
-    return max(map(len, labels), default=0)
+def _longest(texts: Iterable[str]) -> int:
+    return max(map(len, texts), default=0)
 
 
 def _check(asked: Mapping[str, str | None], known: Mapping[str, Sequence[str]]) -> None:

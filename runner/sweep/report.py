@@ -83,7 +83,7 @@ def content(results: SweepResults, *, rows: str | None = None, columns: str | No
         ],
         "failures": [_failure(failure, places) for failure in results.failures],
         "plots": [
-            {"title": title, "svg": _base64(_clean(svg).encode("utf-8"))} for title, svg in results.plots.items()
+            {"title": title, "svg": _base64(svg.encode("utf-8", "replace"))} for title, svg in results.plots.items()
         ],
         "notes": list(results.notes),
     }
@@ -107,7 +107,7 @@ def _facts(image: ImageResult, folder: Path, places: Mapping[str, dict[str, int]
 
 def _failure(failure: Failure, places: Mapping[str, dict[str, int]]) -> dict[str, Any]:
     """A failed job holds every cell whose labels agree with its own; -1 where it has no say (the seed of a picture)."""
-    spot = {key: layout.label(value) for key, value in failure.varied.items()}
+    spot = layout.labels(failure.varied)
     return {
         "job": failure.job,
         "at": _at(spot, places),
