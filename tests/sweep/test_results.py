@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from synthetic import sweep
+from synthetic_sweep import sweep
 
 from runner.errors import RecipeError
 from runner.sweep import layout
@@ -74,6 +74,7 @@ def test_a_sweep_without_pictures_has_a_table_without_rows(tmp_path: Path) -> No
         ({"scheduler": 12, "prompt": 4, "seed": 4}, ("prompt", "scheduler")),
         ({"scheduler": 12, "seed": 100}, ("seed", "scheduler")),
         ({"steps": 4, "scheduler": 5}, ("steps", "scheduler")),
+        ({"scheduler": 3, "prompt": 4, "seed": 9}, ("prompt", "scheduler")),
         ({"scheduler": 20, "steps": 4}, ("scheduler", "steps")),
         ({"seed": 3}, (None, "seed")),
         ({"seed": 40}, ("seed", None)),
@@ -82,14 +83,18 @@ def test_a_sweep_without_pictures_has_a_table_without_rows(tmp_path: Path) -> No
     ],
 )
 def test_the_longest_axes_make_the_grid_and_what_is_short_runs_across(tmp_path, axes, grid) -> None:
-    values = {key: [f"{key} {'of very many words ' * (key == 'prompt')}{n}" for n in range(n)] for key, n in axes.items()}
+    values = {
+        key: [f"{key} {'of very many words ' * (key == 'prompt')}{n}" for n in range(n)] for key, n in axes.items()
+    }
     values = {key: list(range(len(found))) if key == "seed" else found for key, found in values.items()}
     assert layout.grid(SweepResults("x", tmp_path, values, [])) == grid
 
 
 def test_axes_that_were_zipped_count_once(tmp_path: Path) -> None:
     results = sweep(tmp_path, {"steps": [5, 10, 20], "seed": [1]})
-    images = [replace(image, varied={**image.varied, "guidance_scale": image.varied["steps"] / 2}) for image in results.images]
+    images = [
+        replace(image, varied={**image.varied, "guidance_scale": image.varied["steps"] / 2}) for image in results.images
+    ]
     zipped = replace(results, images=images, axes={"steps": [5, 10, 20], "guidance_scale": [2.5, 5.0, 10.0]})
     assert layout.tied(zipped) == {"guidance_scale"}
     assert layout.grid(zipped) == (None, "steps")

@@ -19,8 +19,8 @@ LONGEST = 6000  # letters that MLflow keeps of a parameter
 def export(results: SweepResults, uri: str | None = None, experiment: str | None = None) -> str:
     """Hand a sweep to an MLflow server or store.
 
-    By default `uri` is what MLflow itself is set to, `experiment` the name of the sweep's recipe. Jobs that are there already
-    keep their run and get the figures that are new.
+    By default `uri` is what MLflow itself is set to, `experiment` the name of the sweep's recipe. Jobs that are there
+    already keep their run and get the figures that are new.
     """
     client = MlflowClient(tracking_uri=uri)
     name = experiment or results.name
