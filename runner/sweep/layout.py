@@ -32,11 +32,17 @@ def place(image: ImageResult) -> dict[str, str]:
 
 
 def values(results: SweepResults) -> dict[str, list[str]]:
-    """Every key with the labels of its values: in the order asked for, then any others as they come."""
+    """Every key with the labels of its values: in the order asked for, then any others as they come.
+
+    Only seeds that nobody listed, those of a job's further pictures, put all of them in order of size.
+    """
     found = {key: dict.fromkeys(map(label, axis)) for key, axis in results.axes.items()}
+    listed = len(found.get("seed", ()))
     for image in results.images:
         for key, text in place(image).items():
             found.setdefault(key, {})[text] = None
+    if len(found.get("seed", ())) > listed:
+        found["seed"] = dict.fromkeys(sorted(found["seed"], key=lambda text: (len(text), text)))
     for failure in results.failures:
         for key, text in labels(failure.varied).items():
             found.setdefault(key, {})[text] = None
