@@ -79,6 +79,7 @@ class _Composing:
             self.problems[Problem(self.line.said["recipe"], "a recipe given as a file is the recipe")] = None
             del self.line.choices["recipe"]
         self.bases: dict[tuple[tuple[str, str], ...], tuple[dict[str, Any], Origin]] = {}
+        self.sound: set[str] = set()
 
     def composition(self) -> Composition:
         chosen = self.line.single(self.line.choices)
@@ -199,7 +200,7 @@ class _Composing:
         problems = reference_problems(data, origin)
         if not problems and any(references(data)):
             data = _resolved(data)
-        recipe, more = check(data, origin, frozenset(self.line.doubtful | self.parts.doubtful))
+        recipe, more = check(data, origin, frozenset(self.line.doubtful | self.parts.doubtful), self.sound)
         self.problems.update(dict.fromkeys([*problems, *more]))
         return recipe
 

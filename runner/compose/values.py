@@ -70,20 +70,32 @@ def _get(data: Any, keys: KeyPath) -> Any:
     return data
 
 
+TOGETHER = ("scheduler", "schedule", "steps", "checkpoint", "height", "width")
+
+
 def check(
-    data: dict[str, Any], origin: Origin, doubtful: frozenset[str] = frozenset()
+    data: dict[str, Any], origin: Origin, doubtful: frozenset[str] = frozenset(), sound: set[str] | None = None
 ) -> tuple[Recipe | None, list[Problem]]:
-    """The Recipe, or None and every problem. doubtful: groups whose choice is already known to be wrong."""
+    """The Recipe, or None and every problem. doubtful: groups whose choice is already known to be wrong.
+
+    sound: values that were found to fit together before, as text; a sweep's jobs mostly repeat them.
+    """
     problems: list[Problem] = []
     recipe = None
     try:
         recipe = Recipe.model_validate(data)
     except ValidationError as error:
         problems += _told(error, data, origin)
-    bad = {keys for keys in origin.places if origin.where(keys) in {problem.where for problem in problems}}
+    together = repr([data.get(name) for name in TOGETHER])
+    if recipe is not None and sound is not None and together in sound:
+        return recipe, []
+    told = {problem.where for problem in problems}
+    bad = {keys for keys in origin.places if origin.where(keys) in told} if told else set()
     problems += _scheduler_problems(data, origin, bad, sure="scheduler" not in doubtful)
     if "checkpoint" not in doubtful:
         problems += _source_problems(data, origin) + _size_problems(data, origin, bad)
+    if not problems and sound is not None and not doubtful:
+        sound.add(together)
     return (None if problems else recipe), list(dict.fromkeys(problems))
 
 
