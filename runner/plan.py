@@ -61,6 +61,7 @@ class Plan:
     pipeline: Pipeline = field(repr=False)
     checkpoint: Checkpoint
     components: Mapping[str, ComponentFiles] = field(repr=False)
+    configs: Configs = field(repr=False)
     scheduler: Scheduler
     tableau: Tableau = field(repr=False)
     wish: Wish = field(repr=False)
@@ -101,6 +102,7 @@ def make_plan(recipe: Recipe, pins: Pins | None = None) -> Plan:
         pipeline=pipeline,
         checkpoint=checkpoint,
         components=components,
+        configs=configs,
         scheduler=scheduler,
         tableau=_make_table(recipe, scheduler),
         wish=Wish(
