@@ -61,6 +61,7 @@ class Plan:
     pipeline: Pipeline = field(repr=False)
     checkpoint: Checkpoint
     components: Mapping[str, ComponentFiles] = field(repr=False)
+    configs: Configs = field(repr=False)
     scheduler: Scheduler
     tableau: Tableau = field(repr=False)
     wish: Wish = field(repr=False)
@@ -124,6 +125,7 @@ class Planner:
             pipeline=pipeline,
             checkpoint=source.checkpoint,
             components=source.components,
+            configs=configs,
             scheduler=scheduler,
             tableau=self._once((origin, *method, "table"), lambda: _make_table(recipe, scheduler)),
             wish=Wish(

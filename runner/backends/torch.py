@@ -27,6 +27,7 @@ from runner.backends.torch_engine import compile_table, run, start
 from runner.backends.torch_guidance import GuidedNetwork
 from runner.backends.torch_noise import BrownianNoise, GeneratorNoise, IndependentNoise
 from runner.errors import Problem, RecipeError
+from runner.memory import decoded_at_once
 
 if TYPE_CHECKING:
     from components.component_files import ComponentFiles
@@ -38,8 +39,6 @@ MODELS = {
     "AutoencoderKL": AutoencoderKL,
 }
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16, "float64": torch.float64}
-# pixels decoded at once: the decoder's widest layers take about 2 kB a pixel in float32
-DECODED_AT_ONCE = {"cpu": 512 * 512, "mps": 512 * 512, "cuda": 4 * 1024 * 1024}
 
 
 class TorchBackend:
@@ -138,7 +137,7 @@ class TorchBackend:
     @torch.inference_mode()
     def _decode(self, vae: Any, latents: Tensor) -> Tensor:
         pixels = latents.shape[-2] * latents.shape[-1] * vae.config.scale**2
-        group = max(1, DECODED_AT_ONCE.get(self._device.type, 512 * 512) // pixels)
+        group = decoded_at_once(self._device.type, pixels)
         images = []
         for part in latents.split(group):
             image = vae.decode(_unscaled(part, vae.config).to(vae.dtype)).sample.float()
