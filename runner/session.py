@@ -14,9 +14,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-if TYPE_CHECKING:
-    import numpy as np
+import numpy as np
 
+if TYPE_CHECKING:
     from runner.backends.base import Array, Backend, Conditioning, Guidance
     from runner.plan import Plan
 
@@ -109,6 +109,9 @@ class Session:
         Args:
             shots: of one plan, or of plans with equal sources, sizes and row counts whose tables can be stacked.
             after_row: called with the number of each row of the table when it is done.
+
+        Raises:
+            RecipeError, CheckpointError, OSError, MemoryError, RuntimeError: it cannot be drawn; the message says why.
         """
         plan = shots[0].plan
         with watch.timing("load"):
@@ -125,6 +128,8 @@ class Session:
                 _guidance([shot.plan.guidance for shot in shots]),
                 lambda row, _: after_row(row),
             )
+            if not np.isfinite(backend.to_numpy(latents)).all():
+                raise RuntimeError(f"the latents are not finite numbers: the network overflowed in {backend.dtype}")
         with watch.timing("decode", backend):
             pictures = backend.to_pixels(plan.pipeline.decode(backend, parts, latents))
         return Drawn(pictures, latents, backend)
