@@ -35,7 +35,8 @@ class ImageRecord:
 
     `batch` holds the indices of the images computed together with this one and `threads` the thread count: both decide
     the last bit. `together` is for pictures that were drawn with those of other recipes: these, packed (`pack`), in the
-    order of the batch, this one's own being number `position`. `sha256` is of the pixels as drawn (height × width × 3 bytes, row by row), before any lossy coding.
+    order of the batch, this one's own being number `position`.
+    `sha256` is of the pixels as drawn (height × width × 3 bytes, row by row), before any lossy coding.
     """
 
     recipe: str

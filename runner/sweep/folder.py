@@ -32,7 +32,7 @@ COMPARISON = "comparison.json"
 @dataclass
 class SweepPlan:
     """plan.json: what the latest command wants. wanted: ids of its pictures, in order; axes: its varied keys with their
-    values; items: id → label, varied, index, nfe, steps and recipe; batches: of the pictures that are still to be drawn.
+    values; items: id → label, varied, index, nfe, steps and recipe; batches: of the pictures still to be drawn.
     """
 
     name: str
@@ -54,8 +54,8 @@ class SweepFolder:
     def adopt(self, name: str, axes: Mapping[str, Sequence[Any]], items: Sequence[Item]) -> SweepPlan:
         """Takes up a command: what it wants that is neither drawn nor planned yet is given batches; saves the plan.
 
-        A batch that was planned before, is not drawn and is wanted whole stays as it is, because the partition decides the
-        last bit. What failed before is tried again.
+        A batch that was planned before, is not drawn and is wanted whole stays as it is, because the partition decides
+        the last bit. What failed before is tried again.
         """
         with self.locked("plan"):
             before = self.plan().batches if (self.root / PLAN).is_file() else {}
@@ -86,7 +86,9 @@ class SweepFolder:
             return SweepPlan(found["name"], found["axes"], found["wanted"], found["items"], batches)
         except OSError:
             hint = "name the folder that a sweep printed last"
-            raise RecipeError([Problem(str(self.root), f"has no {PLAN}, so there is no sweep here", hint=hint)]) from None
+            raise RecipeError(
+                [Problem(str(self.root), f"has no {PLAN}, so there is no sweep here", hint=hint)]
+            ) from None
         except (ValueError, KeyError, TypeError) as error:
             raise RecipeError([Problem(str(path), f"is damaged ({type(error).__name__}: {error})")]) from error
 
@@ -106,7 +108,9 @@ class SweepFolder:
 
     def done(self) -> set[str]:
         """Ids of the batches that are drawn and whose pictures are all still there."""
-        return {name for name, record in self.records() if all((self.root / i["file"]).is_file() for i in record["items"])}
+        return {
+            name for name, record in self.records() if all((self.root / i["file"]).is_file() for i in record["items"])
+        }
 
     def records(self) -> Iterator[tuple[str, dict[str, Any]]]:
         """Every batch's record by its id; each file is read once."""
@@ -234,4 +238,3 @@ def _entry(item: Item) -> dict[str, Any]:
         "steps": item.plan.tableau.steps,
         "recipe": item.recipe.model_dump(mode="json"),
     }
-

@@ -124,7 +124,9 @@ def _own_share(batches: list[Together], shard: str | None) -> list[Together]:
         return batches
     number, parts = map(int, shard.split("/"))
     if number > parts:
-        raise RecipeError([Problem("shard", f"there is no part {number} of {parts}", hint=f"from 1/{parts} to {parts}/{parts}")])
+        raise RecipeError(
+            [Problem("shard", f"there is no part {number} of {parts}", hint=f"from 1/{parts} to {parts}/{parts}")]
+        )
     return batches[number - 1 :: parts]
 
 

@@ -11,6 +11,7 @@ import subprocess
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -60,7 +61,7 @@ def partition(items: Sequence[Item]) -> list[Together]:
         most = _together(members[0].plan, len(members))
         count = -(-len(members) // most)
         ends = [len(members) * n // count for n in range(count + 1)]
-        batches += [_batch(members[a:b]) for a, b in zip(ends, ends[1:], strict=False)]
+        batches += [_batch(members[a:b]) for a, b in pairwise(ends)]
     return batches
 
 

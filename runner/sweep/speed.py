@@ -51,5 +51,14 @@ def _known() -> dict[str, float]:
 def _kind(plan: Plan) -> str:
     choice, backend = plan.recipe.checkpoint, plan.recipe.backend
     size = f"{plan.width}x{plan.height}"
-    parts = choice.repo, choice.variant, backend.name, plan.device, plan.dtype, plan.threads, size, plan.guidance.doubles
+    parts = (
+        choice.repo,
+        choice.variant,
+        backend.name,
+        plan.device,
+        plan.dtype,
+        plan.threads,
+        size,
+        plan.guidance.doubles,
+    )
     return " ".join(map(str, parts))
