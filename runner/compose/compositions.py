@@ -262,8 +262,8 @@ class _Composing:
         from components.schedulers.options import SIGMA_FLAGS
 
         flag = keys[0] == "scheduler" and value is True and keys[-1] in SIGMA_FLAGS
-        if value is None or not (flag or keys in LEVELS):
-            return []
+        if value is None or not (flag or keys in LEVELS) or {"schedule"} & {*self.line.choices, *overrides}:
+            return []  # a schedule that was chosen with it was meant, and does not go with it
         said = {*self.line.values, *overrides}
         return [other for other in LEVELS if other != keys and ".".join(other) not in said]
 

@@ -59,8 +59,8 @@ class SweepFolder:
         """
         with self.locked("plan"):
             before = self.plan().batches if (self.root / PLAN).is_file() else {}
-            done = self.done()
-            drawn = {image["id"] for name, record in self.records() if name in done for image in record["items"]}
+            before |= self._taken_back()
+            drawn = self.drawn()
             missing = {item.id: item for item in items if item.id not in drawn}
             kept = {name: batch for name, batch in before.items() if missing.keys() >= set(batch.items)}
             planned = {item for batch in kept.values() for item in batch.items}
@@ -76,6 +76,19 @@ class SweepFolder:
                 (self.root / FAILURES / f"{item}.json").unlink(missing_ok=True)
             self.save(plan)
         return plan
+
+    def _taken_back(self) -> dict[str, Together]:
+        """Forgets records that no longer hold: of batches whose pictures were deleted (returned, to be drawn again as
+        they were), or that were split because they failed."""
+        lost = {}
+        for name, record in list(self.records()):
+            if all((self.root / image["file"]).is_file() for image in record["items"]) and record["items"]:
+                continue
+            if record["items"]:
+                lost[name] = Together(name, tuple(image["id"] for image in record["items"]), record["threads"])
+            (self.root / BATCHES / f"{name}.json").unlink()
+            del self._read[name]
+        return lost
 
     def plan(self) -> SweepPlan:
         """What is planned here. Raises RecipeError where there is no sweep, or its plan is damaged."""
@@ -106,11 +119,10 @@ class SweepFolder:
 
     # ---- what is done ------------------------------------------------------------------------------------------------
 
-    def done(self) -> set[str]:
-        """Ids of the batches that are drawn and whose pictures are all still there."""
-        return {
-            name for name, record in self.records() if all((self.root / i["file"]).is_file() for i in record["items"])
-        }
+    def drawn(self) -> set[str]:
+        """Ids of the pictures that are drawn and still there."""
+        found = (image for _, record in self.records() for image in record["items"])
+        return {image["id"] for image in found if (self.root / image["file"]).is_file()}
 
     def records(self) -> Iterator[tuple[str, dict[str, Any]]]:
         """Every batch's record by its id; each file is read once."""

@@ -6,7 +6,6 @@ Other launchers (runner/sweep/launchers) have the same batches of the same folde
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -97,6 +96,7 @@ class _Sweep:
         while waiting:
             time.sleep(POLL)
             waiting = [batch for batch in waiting if not worker.do(batch)]
+        worker.meter.keep()
 
     def leave(self, compare: Composition | None = None) -> None:
         """Writes the table, the sheets and the report of what there is; compares first where the recipe says so."""
@@ -154,8 +154,3 @@ def failure_table(failures: Sequence[Failure], planned: int) -> str:
     width = max(map(len, names))
     rows = [f"  {name:<{width}}  {f.message[:160]}" for name, f in zip(names, failures, strict=True)]
     return "\n".join([f"{len(failures)} of {planned} pictures failed:", *rows])
-
-
-def say(sentence: str) -> None:
-    """One sentence on stderr."""
-    print(sentence, file=sys.stderr, flush=True)

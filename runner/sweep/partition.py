@@ -51,9 +51,14 @@ class Together:
 
 def partition(items: Sequence[Item]) -> list[Together]:
     """Batches for these items: sources in the order they first come, so that each is loaded once; equal shares."""
+    clipped: dict[tuple[Any, ...], Any] = {}  # not clipping goes with the first way of clipping there is
+    for item in items:
+        if item.plan.tableau.clip is not None:
+            clipped.setdefault(_fits_with(item.plan), item.plan.tableau.clip)
     groups: dict[tuple[Any, ...], list[Item]] = {}
     for item in items:
-        groups.setdefault(_fits_with(item.plan), []).append(item)
+        key = _fits_with(item.plan)
+        groups.setdefault((*key, item.plan.tableau.clip or clipped.get(key)), []).append(item)
     order = {source: number for number, source in enumerate(dict.fromkeys(key[0] for key in groups))}
     batches = []
     for key in sorted(groups, key=lambda key: order[key[0]]):
@@ -85,7 +90,7 @@ def _fits_with(plan: Plan) -> tuple[Any, ...]:
         (recipe.checkpoint.model_dump_json(), recipe.backend.model_dump_json()),
         plan.threads,
         (plan.height, plan.width, *plan.latent_shape),
-        (table.rows, table.clip),
+        table.rows,
         (plan.guidance.doubles, plan.guidance.embedded),
         (recipe.noise.model_dump_json(), getattr(plan.scheduler, "noise_dtype", None) if on_device else None),
         recipe.batch_size,

@@ -61,8 +61,8 @@ class SweepProgress:
         if not self.shown and (now - self._said > LINE_EVERY or self.pictures == self.todo):
             self._said, spent = now, now - self._started
             left = spent / self.pictures * (self.todo - self.pictures)
-            rest = f", about {_duration(left)} left" if left else ""
-            self.say(f"{self._told()} in {_duration(spent)}{rest}")
+            rest = f", about {duration(left)} left" if left else ""
+            self.say(f"{self._told()} in {duration(spent)}{rest}")
 
     def close(self) -> None:
         """Leaves the bar as it stands and goes to a new line."""
@@ -74,7 +74,8 @@ class SweepProgress:
         return f"{self.pictures}/{self.todo} pictures"
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
+    """A time as people say it: 42 s, 7 min, 2.5 h."""
     if seconds < 90:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

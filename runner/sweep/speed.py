@@ -31,13 +31,25 @@ def expected_seconds(items: Iterable[Item]) -> float | None:
     return total
 
 
-def remember(plan: Plan, seconds: float) -> None:
-    """Keeps what one evaluation of one picture of this kind took, smoothed over what it took before."""
-    known, kind = _known(), _kind(plan)
-    known[kind] = seconds if kind not in known else 0.5 * (known[kind] + seconds)
-    with suppress(OSError):  # an estimate less is no reason to fail
-        cache_folder().mkdir(parents=True, exist_ok=True)
-        write_atomically(cache_folder() / FILE, json.dumps(known).encode())
+class Meter:
+    """Adds up what pictures take while they are drawn, and keeps it for the plans to come."""
+
+    def __init__(self) -> None:
+        self._spent: dict[str, tuple[float, int]] = {}
+
+    def add(self, plan: Plan, seconds: float, nfe: int) -> None:
+        """A batch of pictures of this kind took so long for so many evaluations of single pictures."""
+        before = self._spent.get(_kind(plan), (0.0, 0))
+        self._spent[_kind(plan)] = before[0] + seconds, before[1] + nfe
+
+    def keep(self) -> None:
+        """Writes it down, smoothed over what it took before."""
+        known = _known()
+        for kind, (seconds, nfe) in self._spent.items():
+            known[kind] = seconds / nfe if kind not in known else 0.5 * (known[kind] + seconds / nfe)
+        with suppress(OSError):  # an estimate less is no reason to fail
+            cache_folder().mkdir(parents=True, exist_ok=True)
+            write_atomically(cache_folder() / FILE, json.dumps(known).encode())
 
 
 def _known() -> dict[str, float]:

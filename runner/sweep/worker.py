@@ -22,6 +22,7 @@ from runner.provenance import versions
 from runner.session import Drawn, Session, Shot, Stopwatch
 from runner.sweep.folder import IMAGES, LATENTS, SweepFolder, SweepPlan
 from runner.sweep.partition import Together, alone
+from runner.sweep.speed import Meter
 
 if TYPE_CHECKING:
     from runner.plan import Plan
@@ -51,6 +52,7 @@ class Worker:
     uninterrupted: Callable[[], Any] | None = None
     stop: bool = False
     planner: Planner = field(default_factory=Planner)
+    meter: Meter = field(default_factory=Meter)
 
     def work(self, batches: Iterable[Together]) -> None:
         """Draws these batches, leaving to others what they have claimed. Raises Stop."""
@@ -140,6 +142,8 @@ class Worker:
         if any(getattr(plan.recipe, "compare", None) for plan in plans):
             self._keep_latents(batch, self._latents(drawn))
         watch.seconds["save"] += time.perf_counter() - begun
+        nfe = sum(plan.tableau.nfe for plan in plans)
+        self.meter.add(plans[0], sum(watch.seconds.values()) - watch.seconds["load"], nfe)
         spent = {phase: round(seconds, 4) for phase, seconds in watch.seconds.items()}
         for entry in entries:
             entry["seconds"] = round(sum(spent.values()) / len(entries), 4)
