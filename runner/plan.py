@@ -284,6 +284,8 @@ def _make_scheduler(
 
 
 def _make_table(recipe: Recipe, scheduler: Scheduler) -> Tableau:
+    from components.schedulers.brownian import NoisePathError
+
     schedule = recipe.schedule
     try:
         return scheduler.tableau(
@@ -292,7 +294,10 @@ def _make_table(recipe: Recipe, scheduler: Scheduler) -> Tableau:
             sigmas=schedule.sigmas,
             spacing=schedule.spacing,
             final_sigma=schedule.final_sigma,
+            run=scheduler.with_run(shared_path=recipe.noise.path == "brownian"),
         )
+    except NoisePathError as error:
+        raise RecipeError([Problem("noise.path", f"{type(scheduler).__name__}: {_sentence(error)}")]) from error
     except ValueError as error:
         what = f"{type(scheduler).__name__} cannot run this schedule: {_sentence(error)}"
         raise RecipeError([Problem("schedule", what)]) from error

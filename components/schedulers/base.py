@@ -15,6 +15,7 @@ from typing import Any, ClassVar, Self
 import numpy as np
 
 from components.schedulers import spacing as space
+from components.schedulers.brownian import on_shared_path
 from components.schedulers.config import Config
 from components.schedulers.facade import Facade
 from components.schedulers.noise import Array, TrainingClock
@@ -45,6 +46,7 @@ class RunOptions:
     order: int = 4
     strength: float = 1.0
     mu: float | None = None
+    shared_path: bool = False  # draws are increments of one Brownian path for all samplers and any number of steps
 
 
 class Scheduler(Facade):
@@ -303,7 +305,7 @@ class Scheduler(Facade):
         return 1.0
 
     def brownian(self, grid: Grid) -> tuple[float, float] | None:
-        """Ends of the Brownian path, on its own clock, whose increments the draws are; None: each draw is its own."""
+        """Ends of the peer's Brownian tree, on a clock of its own; None: it draws independently. See also `rows`."""
         return None
 
     @property
@@ -336,15 +338,16 @@ class Scheduler(Facade):
         if problems := self._check(schedule):
             raise SchedulerConfigError(f"{type(self).__name__} schedule", problems)
         run, grid = run or self.run, self.grid(schedule)
-        return trace(
+        table = trace(
             list(self.rows(grid, run)),
             history=self.history(run),
             parameterisation=self.parameterisation,
             init_noise_sigma=self.initial_scale(grid),
             clip=self.clip,
             unchecked=self.unchecked(run),
-            brownian=self.brownian(grid),
-        ).verify()
+            brownian=None if run.shared_path else self.brownian(grid),
+        )
+        return (on_shared_path(table) if run.shared_path else table).verify()
 
     def with_run(self, **options: Any) -> RunOptions:
         """This scheduler's run options with some replaced."""
