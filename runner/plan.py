@@ -96,13 +96,14 @@ def make_plan(recipe: Recipe, pins: Pins | None = None) -> Plan:
     problems += found
     if problems or scheduler is None:
         raise RecipeError(problems)
+    table = _make_table(recipe, scheduler)
     return Plan(
         recipe=recipe,
         pipeline=pipeline,
         checkpoint=checkpoint,
         components=components,
         scheduler=scheduler,
-        tableau=_make_table(recipe, scheduler),
+        tableau=table,
         wish=Wish(
             prompt=recipe.prompt,
             height=height,
@@ -120,7 +121,7 @@ def make_plan(recipe: Recipe, pins: Pins | None = None) -> Plan:
         device=pins.device or recipe.backend.device,
         dtype=pins.dtype or recipe.backend.dtype,
         threads=pins.threads or recipe.backend.threads or physical_cores(),
-        notes=_notes(checkpoint),
+        notes=(*_notes(checkpoint), *scheduler.remarks(table)),
     )
 
 

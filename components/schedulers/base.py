@@ -31,6 +31,8 @@ from components.schedulers.schedule import DEFAULT_STEPS, Grid, Schedule
 from components.schedulers.tableau import Clip, Level, Rows, Tableau, parameterisation, trace
 
 CONFIG_NAME = "scheduler_config.json"
+ROUNDED = 1.001
+"""Published sigmas are rounded: 14.615 is not beyond 14.6146."""
 
 
 @dataclass(frozen=True)
@@ -60,6 +62,8 @@ class Scheduler(Facade):
     """Whether the method needs sigma / alpha finite: zero terminal SNR is then only approached."""
     ascending: ClassVar[bool] = False
     """Whether a run goes from data to noise."""
+    tells_timesteps: bool = True
+    """Whether the network is told a place on its training clock, and not the noise level itself."""
     fits: str = "training clock"
     """The kind of network it samples: "training clock", "edm", "flow", "consistency" or "v-diffusion"."""
 
@@ -348,6 +352,15 @@ class Scheduler(Facade):
             brownian=None if run.shared_path else self.brownian(grid),
         )
         return (on_shared_path(table) if run.shared_path else table).verify()
+
+    def remarks(self, table: Tableau) -> list[str]:
+        """Sentences that a user of this scheduler's table should read: on rows above all the network was trained on."""
+        if not isinstance(self.clock, TrainingClock) or not self.tells_timesteps:
+            return []
+        end = self.clock.sigma_max
+        above = int((table.read[:, 1] > table.read[:, 0] * end * ROUNDED).sum())
+        what = f"{above} of {table.rows} rows read at a sigma / alpha above {end:.4g}"
+        return [f"{what}, where this network's training ended: it is told its last timestep."] if above else []
 
     def with_run(self, **options: Any) -> RunOptions:
         """This scheduler's run options with some replaced."""

@@ -1,9 +1,9 @@
 """Noise from one Brownian path per image: a seed and spans of a clock in, unit noise out.
 
-Two kinds. A `BrownianTree` runs between the ends of its table's own clock and is torchsde's, with the parameters that the
-reference library and k-diffusion give it, so that a seed means the same there and here; torch and torchsde are imported
-when the first one is made. A `SharedPath` runs over [0, inf) of alpha^2 / sigma^2 and is the same function of its seed
-whatever the sampler and the number of steps: samplers of the SDE (eta = 1) then differ by their error alone.
+Two kinds. A `BrownianTree` runs between the ends of its table's own clock and is torchsde's, with the parameters that
+the reference library and k-diffusion give it, so that a seed means the same there and here; torch and torchsde are
+imported when the first one is made. A `SharedPath` runs over [0, inf) of alpha^2 / sigma^2 and is the same function of
+its seed whatever the sampler and the number of steps: samplers of the SDE then differ by their error alone.
 """
 
 from __future__ import annotations
