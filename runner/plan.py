@@ -113,13 +113,19 @@ class Planner:
             *size_problems({"height": height, "width": width}, factor),
             *_run_problems(recipe),
         ]
-        method = recipe.scheduler.model_dump_json(), recipe.schedule.model_dump_json(), str(recipe.steps)
+        method = (
+            recipe.scheduler.model_dump_json(),
+            recipe.schedule.model_dump_json(),
+            str(recipe.steps),
+            recipe.noise.path,
+        )
         scheduler, found = self._once(
             (origin, *method), lambda: _make_scheduler(recipe, configs["scheduler"], pipeline.SCHEDULER_PATCH)
         )
         problems += found
         if problems or scheduler is None:
             raise RecipeError(problems)
+        table = self._once((origin, *method, "table"), lambda: _make_table(recipe, scheduler))
         return Plan(
             recipe=recipe,
             pipeline=pipeline,
@@ -127,7 +133,7 @@ class Planner:
             components=source.components,
             configs=configs,
             scheduler=scheduler,
-            tableau=self._once((origin, *method, "table"), lambda: _make_table(recipe, scheduler)),
+            tableau=table,
             wish=Wish(
                 prompt=recipe.prompt,
                 height=height,
@@ -145,7 +151,7 @@ class Planner:
             device=pins.device or recipe.backend.device,
             dtype=pins.dtype or recipe.backend.dtype,
             threads=pins.threads or recipe.backend.threads or physical_cores(),
-            notes=_notes(source.checkpoint),
+            notes=(*_notes(source.checkpoint), *scheduler.remarks(table)),
         )
 
     def _once(self, key: tuple[str, ...], make: Callable[[], Any]) -> Any:
@@ -327,6 +333,8 @@ def _make_scheduler(
 
 
 def _make_table(recipe: Recipe, scheduler: Scheduler) -> Tableau:
+    from components.schedulers.brownian import NoisePathError
+
     schedule = recipe.schedule
     try:
         return scheduler.tableau(
@@ -335,7 +343,10 @@ def _make_table(recipe: Recipe, scheduler: Scheduler) -> Tableau:
             sigmas=schedule.sigmas,
             spacing=schedule.spacing,
             final_sigma=schedule.final_sigma,
+            run=scheduler.with_run(shared_path=recipe.noise.path == "brownian"),
         )
+    except NoisePathError as error:
+        raise RecipeError([Problem("noise.path", f"{type(scheduler).__name__}: {_sentence(error)}")]) from error
     except ValueError as error:
         what = f"{type(scheduler).__name__} cannot run this schedule: {_sentence(error)}"
         raise RecipeError([Problem("schedule", what)]) from error

@@ -10,7 +10,7 @@ from types import ModuleType
 from runner.cli.guard import guarded
 from runner.errors import Problem, RecipeError, nearest, typed
 
-VERBS = ("ls", "cat", "cp", "check", "plan", "schedule", "replay", "report", "export")
+VERBS = ("ls", "cat", "cp", "check", "plan", "schedule", "schedulers", "replay", "report", "export")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
