@@ -2,10 +2,10 @@
 
     peak = weights of all components, in the run's number format
          + the larger of what denoising and what decoding holds besides (components/activation_size.py)
-         + what Python and the library take themselves
+         + what Python, the libraries and their workspaces take themselves, a constant
 
-Not in it: the library's own workspaces, and pictures already made. On a CPU in float32 part of the weights are pages of
-the file, which the system can take back. How near it comes is measured by benchmarks/full_size.py.
+On a CPU in float32 part of the weights are pages of the file, which the system can take back; in half precision a layer
+computes in float32 there, so tensors of images count double. How near it comes is measured by benchmarks/full_size.py.
 """
 
 from __future__ import annotations
@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 WIDTHS = {"float32": 4, "bfloat16": 2, "float16": 2}
 # pixels decoded at once: the decoder's widest layers take about 2.5 kB a pixel in float32
 DECODED_AT_ONCE = {"cpu": 512 * 512, "mps": 512 * 512, "cuda": 4 * 1024 * 1024}
-LIBRARIES = {"torch": 400_000_000, "jax": 500_000_000}  # a process that has imported all and drawn nothing, in bytes
+# bytes of a process that has imported everything, with the workspace of one large layer
+LIBRARIES = {"torch": 500_000_000, "jax": 600_000_000}
 
 
 @dataclass(frozen=True)
@@ -53,13 +54,14 @@ def estimate_peak(plan: Plan, batch: int | None = None) -> Peak:
     device = device_type(plan)
     dtype = plan.dtype if plan.dtype != "auto" else ("float32" if device == "cpu" else "bfloat16")
     width = WIDTHS[dtype]
+    held = 4 if device == "cpu" else width
     jax = plan.recipe.backend.name == "jax"
     _, height, columns = plan.latent_shape
     unet = unet_elements(plan.configs["unet"], (height, columns), count=count * _calls(plan), scores=jax)
     return Peak(
         weights={name: parameters(files) * width for name, files in plan.components.items() if files.weights},
-        denoise=unet * width,
-        decode=_decoding(plan, count, width, device, scores=jax),
+        denoise=unet * held,
+        decode=_decoding(plan, count, held, device, scores=jax),
         libraries=LIBRARIES[plan.recipe.backend.name],
         dtype=dtype,
     )

@@ -14,6 +14,7 @@ from torch import Tensor
 TILE, STEP = 6, 4
 TILES_AT_ONCE = 256  # so many rows keep a matrix product busy, and their tables near the processor
 LEAST_CHANNELS, LEAST_TILES = 96, 128
+MOST_KERNELS = 640 * 640  # times 36 numbers: 59 MB, made anew for every call
 
 _G = torch.tensor(
     [[6, 0, 0], [-4, -4, -4], [-4, 4, -4], [1, 2, 4], [1, -2, 4], [0, 0, 24]], dtype=torch.float64
@@ -24,6 +25,8 @@ def pays(x: Tensor, out_channels: int) -> bool:
     """Whether a convolution of `x` (B, C, H, W) can be done this way, and is then quicker, by measurement."""
     batch, channels, height, width = x.shape
     if height % STEP or width % STEP or min(channels, out_channels) < LEAST_CHANNELS:
+        return False
+    if channels * out_channels > MOST_KERNELS:
         return False
     return batch * height * width >= LEAST_TILES * STEP**2
 
