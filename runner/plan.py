@@ -7,7 +7,7 @@ Reads configurations and file names, downloading them if need be; loads no weigh
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -77,53 +77,94 @@ class Plan:
     notes: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True)
+class Source:
+    """A checkpoint opened for planning: which pipeline serves it, its components' files and configurations."""
+
+    checkpoint: Checkpoint
+    pipeline: Pipeline
+    components: Mapping[str, ComponentFiles]
+    configs: Configs
+
+
 def make_plan(recipe: Recipe, pins: Pins | None = None) -> Plan:
     """Settles a recipe. Raises RecipeError with everything that cannot work."""
-    pins = pins or Pins()
-    _check_backend(recipe.backend.name)
+    return Planner().plan(recipe, pins)
+
+
+class Planner:
+    """Settles the recipes of a sweep: every checkpoint is opened and every table built once, however many use it."""
+
+    def __init__(self) -> None:
+        self._kept: dict[tuple[str, ...], Any] = {}
+
+    def plan(self, recipe: Recipe, pins: Pins | None = None) -> Plan:
+        """Settles a recipe. Raises RecipeError with everything that cannot work."""
+        pins = pins or Pins()
+        _check_backend(recipe.backend.name)
+        origin = recipe.checkpoint.model_dump_json()
+        source = self._once((origin,), lambda: _open_source(recipe))
+        pipeline, configs = source.pipeline, source.configs
+        default_height, default_width = pipeline.default_size(configs)
+        factor = pipeline.vae_factor(configs)
+        height, width = recipe.height or default_height, recipe.width or default_width
+        problems = [
+            *pipeline.problems(recipe, configs),
+            *size_problems({"height": height, "width": width}, factor),
+            *_run_problems(recipe),
+        ]
+        method = recipe.scheduler.model_dump_json(), recipe.schedule.model_dump_json(), str(recipe.steps)
+        scheduler, found = self._once(
+            (origin, *method), lambda: _make_scheduler(recipe, configs["scheduler"], pipeline.SCHEDULER_PATCH)
+        )
+        problems += found
+        if problems or scheduler is None:
+            raise RecipeError(problems)
+        return Plan(
+            recipe=recipe,
+            pipeline=pipeline,
+            checkpoint=source.checkpoint,
+            components=source.components,
+            configs=configs,
+            scheduler=scheduler,
+            tableau=self._once((origin, *method, "table"), lambda: _make_table(recipe, scheduler)),
+            wish=Wish(
+                prompt=recipe.prompt,
+                height=height,
+                width=width,
+                negative_prompt=recipe.negative_prompt,
+                clip_skip=recipe.clip_skip,
+                flags=index_flags(source.checkpoint),
+            ),
+            guidance=pipeline.guidance(recipe.guidance_scale, recipe.guidance_rescale, configs),
+            height=height,
+            width=width,
+            vae_factor=factor,
+            latent_shape=(pipeline.latent_channels(configs), height // factor, width // factor),
+            batches=_make_batches(recipe, pins.batches),
+            device=pins.device or recipe.backend.device,
+            dtype=pins.dtype or recipe.backend.dtype,
+            threads=pins.threads or recipe.backend.threads or physical_cores(),
+            notes=_notes(source.checkpoint),
+        )
+
+    def _once(self, key: tuple[str, ...], make: Callable[[], Any]) -> Any:
+        """What was made for this key before, an error included."""
+        if key not in self._kept:
+            try:
+                self._kept[key] = make()
+            except RecipeError as error:
+                self._kept[key] = error
+        if isinstance(self._kept[key], RecipeError):
+            raise self._kept[key]
+        return self._kept[key]
+
+
+def _open_source(recipe: Recipe) -> Source:
     checkpoint = _open(recipe)
     pipeline = find_pipeline(checkpoint)
     components = _find_components(recipe, checkpoint, component_names(pipeline, checkpoint))
-    configs = _read_configs(pipeline, components)
-    default_height, default_width = pipeline.default_size(configs)
-    factor = pipeline.vae_factor(configs)
-    height, width = recipe.height or default_height, recipe.width or default_width
-    problems = [
-        *pipeline.problems(recipe, configs),
-        *size_problems({"height": height, "width": width}, factor),
-        *_run_problems(recipe),
-    ]
-    scheduler, found = _make_scheduler(recipe, configs["scheduler"], pipeline.SCHEDULER_PATCH)
-    problems += found
-    if problems or scheduler is None:
-        raise RecipeError(problems)
-    return Plan(
-        recipe=recipe,
-        pipeline=pipeline,
-        checkpoint=checkpoint,
-        components=components,
-        configs=configs,
-        scheduler=scheduler,
-        tableau=_make_table(recipe, scheduler),
-        wish=Wish(
-            prompt=recipe.prompt,
-            height=height,
-            width=width,
-            negative_prompt=recipe.negative_prompt,
-            clip_skip=recipe.clip_skip,
-            flags=index_flags(checkpoint),
-        ),
-        guidance=pipeline.guidance(recipe.guidance_scale, recipe.guidance_rescale, configs),
-        height=height,
-        width=width,
-        vae_factor=factor,
-        latent_shape=(pipeline.latent_channels(configs), height // factor, width // factor),
-        batches=_make_batches(recipe, pins.batches),
-        device=pins.device or recipe.backend.device,
-        dtype=pins.dtype or recipe.backend.dtype,
-        threads=pins.threads or recipe.backend.threads or physical_cores(),
-        notes=_notes(checkpoint),
-    )
+    return Source(checkpoint, pipeline, components, _read_configs(pipeline, components))
 
 
 def size_problems(sizes: Mapping[str, int], factor: int) -> list[Problem]:
