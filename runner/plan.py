@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from components.errors import CheckpointError
 from components.schedulers import SchedulerConfigError
 from runner.errors import Problem, RecipeError, nearest
+from runner.memory import memory_problems
 from runner.pipelines.base import Configs, Pipeline, Wish, pipelines
 from runner.provenance import physical_cores
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from components.schedulers import Tableau
     from components.schedulers.base import Scheduler
     from runner.backends.base import Guidance
+    from runner.schema import Backend as BackendChoice
     from runner.schema import Recipe
 
 DEMO = "demo:"
@@ -101,7 +103,7 @@ class Planner:
     def plan(self, recipe: Recipe, pins: Pins | None = None) -> Plan:
         """Settles a recipe. Raises RecipeError with everything that cannot work."""
         pins = pins or Pins()
-        _check_backend(recipe.backend.name)
+        _check_backend(recipe.backend)
         origin = recipe.checkpoint.model_dump_json()
         source = self._once((origin,), lambda: _open_source(recipe))
         pipeline, configs = source.pipeline, source.configs
@@ -198,11 +200,16 @@ def checkpoint_source(repo: str) -> str | Path:
     return DEMO_FOLDER / repo.removeprefix(DEMO)
 
 
-def _check_backend(name: str) -> None:
-    """Raises RecipeError where a backend's libraries are not installed. Looks for them, imports nothing."""
-    absent = [library for library in BACKEND_LIBRARIES[name] if importlib.util.find_spec(library) is None]
+def _check_backend(choice: BackendChoice) -> None:
+    """Raises RecipeError where a backend's libraries are not installed, or it cannot do what is asked of it.
+
+    Looks for libraries, imports nothing.
+    """
+    if problems := memory_problems(choice):
+        raise RecipeError(problems)
+    absent = [library for library in BACKEND_LIBRARIES[choice.name] if importlib.util.find_spec(library) is None]
     if absent:
-        what = f"the {name} backend needs what is not installed: {' and '.join(absent)}"
+        what = f"the {choice.name} backend needs what is not installed: {' and '.join(absent)}"
         hint = f"pip install {' '.join(absent)}"
         raise RecipeError([Problem("backend.name", what, hint=hint)])
 

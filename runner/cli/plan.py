@@ -76,7 +76,8 @@ def _memory(plan: Plan) -> Iterator[str]:
     images = max(len(batch.indices) for batch in plan.batches)
     weights = ", ".join(f"{name} {_megabytes(size)}" for name, size in peak.weights.items())
     yield f"memory      {_megabytes(peak.total)} at the peak, by estimate, with {images} image(s) at once"
-    yield f"  weights   {_megabytes(sum(peak.weights.values()))} as {peak.dtype}: {weights}"
+    at_once = "" if peak.resident == sum(peak.weights.values()) else " at once"
+    yield f"  weights   {_megabytes(peak.resident)}{at_once} as {peak.dtype}: {weights}"
     yield f"  denoising {_megabytes(peak.denoise)} besides; decoding {_megabytes(peak.decode)}"
     yield f"  libraries {_megabytes(peak.libraries)}"
 
