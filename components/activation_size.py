@@ -91,7 +91,9 @@ def _attention(config: UNet2DConditionConfig | UNet2DConfig, level: int, size: S
     n = count * size[0] * size[1]
     heads = config.per_block("attention_head_dim")[level]
     table = 2 * count * heads * (size[0] * size[1]) ** 2 if scores else 0
-    feed_forward = (4 + 8 + 4) * width * n  # image, block's input, tokens, norm; values and gates; the gates' activation
+    feed_forward = (
+        (4 + 8 + 4) * width * n
+    )  # image, block's input, tokens, norm; values and gates; the gates' activation
     return max(feed_forward, (3 + 5) * width * n + table)
 
 

@@ -249,10 +249,12 @@ def find_pipeline(checkpoint: Checkpoint) -> Pipeline:
     name = checkpoint.index.get("_class_name")
     if name in known:
         return known[name]
-    what = f"{checkpoint.source} is a {name}" if name else f"{checkpoint.source} has no model_index.json"
-    raise RecipeError(
-        [Problem("checkpoint.repo", f"{what}, which cannot be run here", tuple(known), nearest(str(name), known))]
-    )
+    if not name:
+        what = f"{checkpoint.source} has no model_index.json that names a pipeline, so it is no whole checkpoint"
+        hint = "a single network can be named under checkpoint.components"
+        raise RecipeError([Problem("checkpoint.repo", what, hint=hint)])
+    what = f"{checkpoint.source} is a {name}, which cannot be run here"
+    raise RecipeError([Problem("checkpoint.repo", what, tuple(known), nearest(str(name), known))])
 
 
 def _find_components(recipe: Recipe, checkpoint: Checkpoint, names: Sequence[str]) -> dict[str, ComponentFiles]:
@@ -277,7 +279,9 @@ def _find_components(recipe: Recipe, checkpoint: Checkpoint, names: Sequence[str
                 )
             found[name] = source.component(name, subfolder=choice.subfolder, **asked)
         except CheckpointError as error:
-            problems.append(Problem(where, _sentence(error)))
+            problem = Problem(where, _sentence(error))
+            if problem not in problems:  # a variant that no component has is said once
+                problems.append(problem)
     if problems:
         raise RecipeError(problems)
     return found

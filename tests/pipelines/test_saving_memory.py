@@ -29,17 +29,13 @@ def test_offloading_changes_no_pixel(family: Callable[[str], Path], run: Run, ki
 
 
 def test_slicing_decodes_the_same_pictures(run: Run) -> None:
-    found, wanted = (
-        pixels(run(num_images=3, batch_size=3, backend=CPU | {"vae_slicing": on})) for on in (True, False)
-    )
+    found, wanted = (pixels(run(num_images=3, batch_size=3, backend=CPU | {"vae_slicing": on})) for on in (True, False))
     assert np.abs(found - wanted).max() <= 1  # another batch size moves the last bit
 
 
 def test_tiling_leaves_a_picture_of_one_tile_alone_and_shows_faintly_in_a_larger_one(run: Run) -> None:
     def difference(size: int) -> np.ndarray:
-        one, other = (
-            pixels(run(height=size, width=size, backend=CPU | {"vae_tiling": on})) for on in (True, False)
-        )
+        one, other = (pixels(run(height=size, width=size, backend=CPU | {"vae_tiling": on})) for on in (True, False))
         return np.abs(one - other)
 
     assert difference(32).max() == 0
