@@ -2,8 +2,8 @@
 
 * A 3×3 convolution of many channels is done by Winograd's minimal filtering, which takes a quarter of the
   multiplications (winograd.py); a 1×1 convolution is a matrix product.
-* Where the processor cannot multiply bfloat16 or float16, torch emulates it, ten to eighty times slower than float32
-  (measured on AVX2). There the weights stay in half precision, and each layer computes in float32 and rounds its result.
+* Where the processor cannot multiply bfloat16 or float16, torch emulates it, six to eighty times slower than float32
+  (measured on AVX2). There weights stay in half precision, and each layer computes in float32 and rounds its result.
 
 Parameters and their names are those of `nn.Linear` and `nn.Conv2d`.
 """
@@ -35,9 +35,9 @@ class Convolution(nn.Conv2d):
         if not _ours(x):
             return super().forward(x)
         kernel, (stride, _), (padding, _) = self.kernel_size, self.stride, self.padding
-        if kernel == (3, 3) and stride == 1 and padding == 1 and pays(x, self.out_channels):
-            if x.dtype == torch.float32 or emulated(x.dtype):
-                return winograd_conv(x, self.weight, self.bias)
+        single = x.dtype == torch.float32 or emulated(x.dtype)
+        if single and kernel == (3, 3) and stride == 1 and padding == 1 and pays(x, self.out_channels):
+            return winograd_conv(x, self.weight, self.bias)
         if kernel == (1, 1) and stride == 1 and x.is_contiguous(memory_format=torch.channels_last):
             return self._product(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
         if emulated(x.dtype):

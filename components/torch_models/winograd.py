@@ -37,7 +37,7 @@ def winograd_conv(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     Computes in float32. The result is in the dtype of `x`, its channels innermost. Works through the picture in strips,
     so that the memory it needs besides does not grow with it.
     """
-    batch, channels, height, width = x.shape
+    batch, _, height, width = x.shape
     out = x.new_empty(batch, height, width, len(weight))
     kernels = _kernels(weight)
     down, across = height // STEP, width // STEP

@@ -94,7 +94,12 @@ class Saving:
     vae_slicing: bool = False
 
 
-def make_backend(name: str, device: str, dtype: str, threads: int, compile: bool, saving: Saving = Saving()) -> Backend:
+SAVING_NOTHING = Saving()
+
+
+def make_backend(
+    name: str, device: str, dtype: str, threads: int, compile: bool, saving: Saving = SAVING_NOTHING
+) -> Backend:
     """The backend of the module `name` in this folder. Raises RecipeError for a device that is not here."""
     # OpenMP reads this once, when it is first loaded. Threads that wait asleep cost a quiet machine next to nothing;
     # threads that wait spinning make a busy one (two cores, another process at work) seven times slower, as measured.

@@ -23,7 +23,7 @@ from components.torch_models.text_encoder import (
 )
 from components.torch_models.unet_2d import UNet2DModel
 from components.torch_models.unet_2d_condition import UNet2DConditionModel
-from runner.backends.base import AfterRow, Conditioning, Guidance, NoiseSource, NoiseSpec, Saving
+from runner.backends.base import SAVING_NOTHING, AfterRow, Conditioning, Guidance, NoiseSource, NoiseSpec, Saving
 from runner.backends.torch_engine import compile_table, run, start
 from runner.backends.torch_guidance import GuidedNetwork
 from runner.backends.torch_noise import BrownianNoise, GeneratorNoise, IndependentNoise
@@ -53,7 +53,7 @@ class TorchBackend:
         dtype: str = "auto",
         threads: int | None = 1,
         compile: bool = False,
-        saving: Saving = Saving(),
+        saving: Saving = SAVING_NOTHING,
         offload: Offload | None = None,
     ) -> None:
         """`threads` None leaves the process as it is; `offload` is for components that are already in its charge.

@@ -19,7 +19,7 @@ recipe plan NAME|FILE [key=value ...]: what a run would do, use and cost, withou
   recipe plan sd15 scheduler=heun steps=20 height=768
 Files with their sizes and pinned commit, what the scheduler inherits and drops of the checkpoint's configuration, the
 network evaluations, every timestep and noise level, the size of the weights, read from the headers of the files, and
-an estimate of the memory at the run's peak, made from them and the networks' configurations (runner/memory.py says how).
+an estimate of the memory at the peak, made from them and the networks' configurations (runner/memory.py says how).
 """
 
 
