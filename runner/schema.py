@@ -109,6 +109,13 @@ class Backend(Part):
     )
     threads: int | None = key("CPU threads; null: one for each core", picture=False, default=None, ge=1, le=4096)
     compile: bool = key("compile the networks first: slower start, faster steps", default=False)
+    offload: Literal["none", "model", "sequential"] = key(
+        "what waits in main memory while it does not work: none; model: whole networks; sequential: every layer",
+        picture=False,
+        default="none",
+    )
+    vae_tiling: bool = key("decode large pictures in overlapping tiles: less memory, faint seams", default=False)
+    vae_slicing: bool = key("decode the pictures of a batch one by one: less memory", default=False)
 
 
 class Noise(Part):

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 if TYPE_CHECKING:
-    from runner.backends.base import Array, Backend, Conditioning, Guidance
+    from runner.backends.base import Array, Backend, Conditioning, Guidance, Saving
     from runner.plan import Plan
 
 PHASES = ("load", "encode", "denoise", "decode", "save")
@@ -72,7 +72,8 @@ class Session:
         """The plan's backend; the last one is made again when its thread count differs, as that is process-wide."""
         from runner.backends.base import make_backend
 
-        key = (plan.recipe.backend.name, plan.device, plan.dtype, plan.threads, plan.recipe.backend.compile)
+        choice = plan.recipe.backend
+        key = (choice.name, plan.device, plan.dtype, plan.threads, choice.compile, _saving(plan))
         if key not in self._backends:
             self._backends.clear()
             self._backends[key] = make_backend(*key)
@@ -157,10 +158,18 @@ class Session:
                 backend.dtype,
                 backend.device,
                 plan.recipe.backend.compile,
+                _saving(plan),
             )
             for name in plan.pipeline.COMPONENTS
             if name in plan.components
         }
+
+
+def _saving(plan: Plan) -> Saving:
+    from runner.backends.base import Saving
+
+    choice = plan.recipe.backend
+    return Saving(choice.offload, choice.vae_tiling, choice.vae_slicing)
 
 
 def _stacked(plans: Sequence[Plan]) -> Any:

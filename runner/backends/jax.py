@@ -27,7 +27,7 @@ from components.jax_models.clip_text import load_text_encoder
 from components.jax_models.loading import Device
 from components.jax_models.unet_2d import UNet2DModel
 from components.jax_models.unet_2d_condition import UNet2DConditionModel
-from runner.backends.base import AfterRow, Conditioning, Guidance, NoiseSource, NoiseSpec
+from runner.backends.base import SAVING_NOTHING, AfterRow, Conditioning, Guidance, NoiseSource, NoiseSpec, Saving
 from runner.backends.jax_engine import SEGMENT, clipping, segments, start
 from runner.backends.jax_noise import DeviceNoise, HostNoise
 from runner.backends.jax_programs import (
@@ -75,9 +75,15 @@ class JaxBackend:
     row_by_row = False
 
     def __init__(
-        self, device: str = "auto", dtype: str = "auto", threads: int | None = 1, compile: bool = False
+        self,
+        device: str = "auto",
+        dtype: str = "auto",
+        threads: int | None = 1,
+        compile: bool = False,
+        saving: Saving = SAVING_NOTHING,
     ) -> None:
-        """`compile` changes nothing, as everything is compiled. Raises RecipeError when the device is not here."""
+        """`compile` changes nothing, as everything is compiled, and `saving` nothing: pictures are decoded one by one,
+        and planning refuses the rest. Raises RecipeError when the device is not here."""
         keep_programs()
         self.threads = set_threads(threads or physical_cores())
         self._device = pick_device(device)

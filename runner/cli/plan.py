@@ -20,7 +20,7 @@ recipe plan [-m] NAME|FILE [key=value ...]: what a run would do, use and cost, w
   recipe plan -m shapes scheduler=euler,lms seed=1,2,3         a sweep: its jobs, their cost, what is there already
 Files with their sizes and pinned commit, what the scheduler inherits and drops of the checkpoint's configuration, the
 network evaluations, every timestep and noise level, the size of the weights, read from the headers of the files, and
-an estimate of the memory at the run's peak, made from them and the networks' configurations.
+an estimate of the memory at the peak, made from them and the networks' configurations (runner/memory.py says how).
 """
 
 
@@ -81,7 +81,8 @@ def _memory(plan: Plan) -> Iterator[str]:
     images = max(len(batch.indices) for batch in plan.batches)
     weights = ", ".join(f"{name} {_megabytes(size)}" for name, size in peak.weights.items())
     yield f"memory      {_megabytes(peak.total)} at the peak, by estimate, with {images} image(s) at once"
-    yield f"  weights   {_megabytes(sum(peak.weights.values()))} as {peak.dtype}: {weights}"
+    at_once = "" if peak.resident == sum(peak.weights.values()) else " at once"
+    yield f"  weights   {_megabytes(peak.resident)}{at_once} as {peak.dtype}: {weights}"
     yield f"  denoising {_megabytes(peak.denoise)} besides; decoding {_megabytes(peak.decode)}"
     yield f"  libraries {_megabytes(peak.libraries)}"
 
