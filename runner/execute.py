@@ -65,11 +65,13 @@ class Session:
         """The plan's backend; the last one is made again when its thread count differs, as that is process-wide."""
         from runner.backends.base import make_backend
 
-        key = (plan.recipe.backend.name, plan.device, plan.dtype, plan.threads, plan.recipe.backend.compile)
-        if key not in self._backends:
+        choice = plan.recipe.backend
+        options = {"shard_parameters": True} if choice.shard_parameters else {}
+        key = (choice.name, plan.device, plan.dtype, plan.threads, choice.compile)
+        if (*key, *options) not in self._backends:
             self._backends.clear()
-            self._backends[key] = make_backend(*key)
-        return self._backends[key]
+            self._backends[*key, *options] = make_backend(*key, **options)
+        return self._backends[*key, *options]
 
     def parts(self, plan: Plan, backend: Backend) -> dict[str, Any]:
         """The pipeline's components, those not yet here loaded one after the other."""
@@ -86,6 +88,7 @@ class Session:
                 backend.dtype,
                 backend.device,
                 plan.recipe.backend.compile,
+                plan.recipe.backend.shard_parameters,
             )
         for key in [key for key in self._parts if key not in wanted.values()]:
             del self._parts[key]  # two checkpoints rarely fit into memory at once

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal, get_args
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, FiniteFloat
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, FiniteFloat, ValidationInfo, field_validator
 from pydantic.fields import FieldInfo
 
 Component = Literal["unet", "vae", "text_encoder", "text_encoder_2", "tokenizer", "tokenizer_2", "scheduler"]
@@ -108,6 +108,16 @@ class Backend(Part):
     )
     threads: int | None = key("CPU threads; null: one for each core", default=None, ge=1, le=4096)
     compile: bool = key("compile the networks first: slower start, faster steps", default=False)
+    shard_parameters: bool = key(
+        "jax on several devices: each keeps a part of the parameters, which then need not fit on one", default=False
+    )
+
+    @field_validator("shard_parameters")
+    @classmethod
+    def _only_where_there_is_a_mesh(cls, value: bool, info: ValidationInfo) -> bool:
+        if value and info.data.get("name") == "torch":
+            raise ValueError("only the jax backend can share parameters out")
+        return value
 
 
 class Noise(Part):
@@ -137,7 +147,9 @@ class Recipe(Part):
     negative_prompt: Text | None = key("what it shall not show; null: nothing is said about that", default=None)
     seed: int = key("seed of the first image; image i has seed + i", default=0, ge=0, lt=SEED_END)
     num_images: int = key("number of images", default=1, ge=1, le=1_000_000)
-    batch_size: int | None = key("images computed together; null: up to four", default=None, ge=1, le=4096)
+    batch_size: int | None = key(
+        "images computed together; null: up to four, on each device where jax has several", default=None, ge=1, le=4096
+    )
     steps: int | None = key(
         "denoising steps; null: the schedule's own number, otherwise 50", default=None, ge=1, le=1000
     )

@@ -83,12 +83,15 @@ class NoiseSource(Protocol):
     def draw(self, wanted: Sequence[bool] | None = None) -> Array: ...
 
 
-def make_backend(name: str, device: str, dtype: str, threads: int, compile: bool) -> Backend:
-    """The backend of the module `name` in this folder. Raises RecipeError for a device that is not here."""
+def make_backend(name: str, device: str, dtype: str, threads: int, compile: bool, **options: Any) -> Backend:
+    """The backend of the module `name` in this folder; `options` are those that only it has.
+
+    Raises RecipeError for a device that is not here.
+    """
     # OpenMP reads this once, when it is first loaded. Threads that wait asleep cost a quiet machine next to nothing;
     # threads that wait spinning make a busy one (two cores, another process at work) seven times slower, as measured.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    return importlib.import_module(f"runner.backends.{name}").BACKEND(device, dtype, threads, compile)
+    return importlib.import_module(f"runner.backends.{name}").BACKEND(device, dtype, threads, compile, **options)
 
 
 class Backend(Protocol):
