@@ -133,13 +133,32 @@ def test_a_learned_variance_equals_torch(backend: JaxBackend) -> None:
     assert_equal(backend, sampler, Guidance(3.0), channels=2)
 
 
-def test_different_schedulers_share_a_batch(backend: JaxBackend, compiled: list[str]) -> None:
-    tables = stack([table("EulerAncestralDiscreteScheduler", 10), table("UniPCMultistepScheduler", 10)])
-    assert_equal(backend, tables, Guidance(4.0))
-    for image, name in enumerate(("EulerAncestralDiscreteScheduler", "UniPCMultistepScheduler")):
-        alone = denoise(backend, Component.of(Toy()), table(name, 10), Guidance(4.0))
-        together = denoise(backend, Component.of(Toy()), tables, Guidance(4.0))
-        np.testing.assert_allclose(together[image], alone[image], rtol=1e-5, atol=1e-5)
+PAIRS: dict[str, tuple[tuple[str, dict[str, Any]], tuple[str, dict[str, Any]]]] = {
+    "noise beside none": (("EulerAncestralDiscreteScheduler", {}), ("UniPCMultistepScheduler", {})),
+    "long history beside none": (("LMSDiscreteScheduler", {}), ("DDPMScheduler", {"clip_sample": False})),
+    "both clipped": (("DDIMScheduler", {}), ("DDPMScheduler", {})),
+    "noise of two sizes": (
+        ("DPMSolverMultistepScheduler", {"algorithm_type": "sde-dpmsolver++"}),
+        ("LCMScheduler", {}),
+    ),
+}
+
+
+@pytest.mark.parametrize("on_device", [False, True], ids=["", "drawn on the device"])
+@pytest.mark.parametrize("pair", PAIRS)
+def test_different_schedulers_share_a_batch(
+    backend: JaxBackend, compiled: list[str], pair: str, on_device: bool
+) -> None:
+    """Each image is what its scheduler makes of it alone, and the whole what torch makes of the same stack."""
+    tables = [table(name, 10, **options) for name, options in PAIRS[pair]]
+    together = stack(tables)
+    if not on_device:
+        assert_equal(backend, together, Guidance(4.0))
+    found = denoise(backend, Component.of(Toy()), together, Guidance(4.0), NoiseSpec(SEEDS, SHAPE, on_device))
+    for image, one in enumerate(tables):
+        noise = NoiseSpec(SEEDS, SHAPE, on_device)
+        alone = denoise(backend, Component.of(Toy()), one, Guidance(4.0), noise)
+        np.testing.assert_allclose(found[image], alone[image], rtol=1e-5, atol=1e-5)
     assert compiled.count("jit(denoise_rows)") <= 1
 
 

@@ -137,3 +137,8 @@ def test_parameters_are_on_every_device_or_a_part_on_each(eight: dict[str, Any])
     whole, shared = eight["one on each"], eight["parameters shared out"]
     assert whole["here"] == whole["bytes"] == shared["bytes"]
     assert shared["here"] < shared["bytes"] / 7
+
+
+def test_only_jax_shares_parameters_out(recipe: Callable[..., Recipe]) -> None:
+    with pytest.raises(ValueError, match=r"backend\.shard_parameters\n.*only the jax backend can share parameters out"):
+        recipe(backend={"name": "torch", "shard_parameters": True})
