@@ -6,7 +6,7 @@ holds and gets back, so `step` may stand inside jax.jit and lax.fori_loop. All n
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple, Self
@@ -25,7 +25,6 @@ from components.schedulers.base import Scheduler
 from components.schedulers.config import Config
 from components.schedulers.facade import clipped
 from components.schedulers.noise import TrainingClock
-from components.schedulers.schedule import Schedule
 from components.schedulers.tableau import Clip, Tableau
 
 
@@ -144,17 +143,22 @@ class FlaxScheduler:
         )
 
     def set_timesteps(
-        self, state: SchedulerState, num_inference_steps: int | None = None, shape: tuple[int, ...] = (), **run: Any
+        self,
+        state: SchedulerState,
+        num_inference_steps: int | None = None,
+        shape: tuple[int, ...] = (),
+        *,
+        timesteps: Sequence[float] | None = None,
+        sigmas: Sequence[float] | None = None,
+        **run: Any,
     ) -> SchedulerState:
-        """The state at the start of a run. `run`: `timesteps` or `sigmas` instead of a number of steps, and run options
-        (eta, s_churn, …). Samples of this `shape` are expected, which a loop under jit must be told.
+        """The state at the start of a run of so many steps, or of listed timesteps or sigmas; `run`: run options (eta,
+        s_churn, …). Samples of this `shape` are expected, which a loop under jit must be told.
 
         Raises SchedulerConfigError (a ValueError) for an unfit schedule.
         """
-        lists = {name: run.pop(name, None) for name in ("timesteps", "sigmas")}
-        wish = Schedule(num_inference_steps, **{k: v and [float(x) for x in v] for k, v in lists.items()})
         table = self.plain.tableau(
-            wish.steps, timesteps=wish.timesteps, sigmas=wish.sigmas, run=self.plain.with_run(**run)
+            num_inference_steps, timesteps=timesteps, sigmas=sigmas, run=self.plain.with_run(**run)
         )
         whole = np.array_equal(table.timestep, np.round(table.timestep))
         x0_is_read = (table.update[..., table.registers + 1] != 0).any(-1, keepdims=True)

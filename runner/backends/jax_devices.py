@@ -20,6 +20,7 @@ import numpy as np
 from jax import Array, lax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
+from components.jax_models.loading import Device
 from components.jax_models.primitives import bring
 from runner.errors import Problem, RecipeError
 from runner.provenance import cache_folder
@@ -40,7 +41,7 @@ class Layout:
     shares_parameters: bool = False
 
     @classmethod
-    def over(cls, devices: Sequence[jax.Device], shares_parameters: bool = False) -> Layout:
+    def over(cls, devices: Sequence[Device], shares_parameters: bool = False) -> Layout:
         """A layout over these devices; one alone has nobody to share with."""
         return cls(Mesh(np.array(devices), (IMAGES,)), shares_parameters and len(devices) > 1)
 
@@ -98,12 +99,12 @@ class Layout:
         return jax.device_put(array, self.images(axis))
 
 
-def pick_devices(device: str) -> list[jax.Device]:
+def pick_devices(device: str) -> list[Device]:
     """`auto` is JAX's own choice, accelerators where there are any, and a kind alone (cpu, cuda) all of that kind;
     cuda:1 is that one. Raises RecipeError for devices that are not here."""
     if device == "auto":
         return jax.devices()
-    here: dict[str, list[jax.Device]] = {}
+    here: dict[str, list[Device]] = {}
     for platform in PLATFORMS:
         for found in _devices(platform):
             here.setdefault(kind_of(found), []).append(found)
@@ -115,12 +116,12 @@ def pick_devices(device: str) -> list[jax.Device]:
     return here[device]
 
 
-def kind_of(device: jax.Device) -> str:
+def kind_of(device: Device) -> str:
     """What recipes call a device's kind: cpu, cuda, or the platform's own name."""
     return "cuda" if device.platform == "gpu" else device.platform
 
 
-def name_of(devices: Sequence[jax.Device]) -> str:
+def name_of(devices: Sequence[Device]) -> str:
     """Devices as recipes call them: their kind, with its number where it is one of several that there could be."""
     kind = kind_of(devices[0])
     return kind if kind == "cpu" or len(devices) > 1 else f"{kind}:{devices[0].id}"
@@ -133,7 +134,7 @@ def pick_dtype(dtype: str, platform: str) -> str:
     return "float32" if platform == "cpu" else "bfloat16"
 
 
-def _devices(platform: str) -> list[jax.Device]:
+def _devices(platform: str) -> list[Device]:
     try:
         return jax.devices(platform)
     except RuntimeError:  # JAX's way to say that there are none

@@ -83,7 +83,7 @@ class DeviceNoise:
     def seeded(cls, seeds: Sequence[int], shape: Sequence[int], layout: Layout) -> DeviceNoise:
         """From each image's seed, all 64 bits of which count."""
         halves = np.array([divmod(seed, 2**32) for seed in seeds], np.uint32)
-        return cls(jax.random.wrap_key_data(halves), shape, layout)
+        return cls(jax.random.wrap_key_data(jnp.asarray(halves)), shape, layout)
 
     def first(self) -> Array:
         """(B, C, h, w): the draw for the initial latents."""

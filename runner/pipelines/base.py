@@ -90,7 +90,7 @@ class Pipeline(Protocol):
         ...
 
 
-def at_home(kind: Pipeline, scheduler: Scheduler) -> Scheduler:
+def at_home(kind: Any, scheduler: Scheduler) -> Scheduler:
     """A scheduler with what a family of checkpoints expects of one, whatever its file says."""
     wrong = {name: value for name, value in kind.SCHEDULER_PATCH.items() if scheduler.config.get(name, value) != value}
     return scheduler.corrected(wrong) if wrong else scheduler

@@ -241,9 +241,10 @@ class FlaxStableDiffusionPipeline(FlaxDiffusionPipeline):
     def _conditioning(
         self, parts: Mapping[str, Any], ids: Array, negative: Array | None, size: tuple[int, int]
     ) -> Conditioning:
-        if negative is None:
-            negative = jnp.asarray(self._read("", "tokenizer"))
-        positive, without = (self._backend.encode_text(parts["text_encoder"], i, None, None) for i in (ids, negative))
+        absent = self._read("", "tokenizer") if negative is None else negative
+        positive, without = (
+            self._backend.encode_text(parts["text_encoder"], np.asarray(i), None, None) for i in (ids, absent)
+        )
         return Conditioning(positive, without)
 
 
@@ -298,7 +299,8 @@ class FlaxStableDiffusionXLPipeline(FlaxDiffusionPipeline):
     ) -> Conditioning:
         encoders = [parts["text_encoder"], parts["text_encoder_2"]]
 
-        def read(both: Array) -> tuple[Array, Array]:
+        def read(ids: Array) -> tuple[Array, Array]:
+            both = np.asarray(ids)
             return self._backend.encode_texts(encoders, [both[:, 0], both[:, 1]], None)
 
         hidden, pooled = read(ids)

@@ -27,6 +27,9 @@ from flax_writer import to_flax
 import runner
 from components.errors import CheckpointError
 from components.schedulers import scheduler_classes
+from runner.backends.jax_devices import Layout
+from runner.backends.jax_engine import segments
+from runner.python_face.flax_arguments import noise_from
 
 Family = Callable[[str], Path]
 ROOT = Path(__file__).parents[2]
@@ -68,6 +71,19 @@ prompt_ids = shard(prompt_ids)
 images = pipeline(prompt_ids, params, prng_seed, num_inference_steps, jit=True).images
 images = pipeline.numpy_to_pil(np.asarray(images.reshape((num_samples,) + images.shape[-3:])))
 '''
+BESIDE = """
+from runner import FlaxEulerAncestralDiscreteScheduler
+
+_, state = FlaxEulerAncestralDiscreteScheduler.from_config(pipeline.scheduler.config)
+params["scheduler"] = replicate(state)
+others = pipeline(prompt_ids, params, prng_seed, num_inference_steps, jit=True).images
+others = pipeline.numpy_to_pil(np.asarray(others.reshape((num_samples,) + others.shape[-3:])))
+np.savez(
+    "pictures.npz",
+    FlaxDPMSolverMultistepScheduler=np.stack(images),
+    FlaxEulerAncestralDiscreteScheduler=np.stack(others),
+)
+"""
 
 
 def ours(block: str) -> str:
@@ -130,6 +146,7 @@ def test_the_guide_word_for_word(name: str) -> None:
 
 
 def test_eight_devices_make_eight_pictures_each_the_one_of_its_key(cache: Path, tmp_path: Path) -> None:
+    """The guide's, and those of a sampler that draws noise for each step."""
     block = in_float32(ours(GUIDE))
     environment = {
         **os.environ,
@@ -137,18 +154,18 @@ def test_eight_devices_make_eight_pictures_each_the_one_of_its_key(cache: Path, 
         "XLA_FLAGS": "--xla_force_host_platform_device_count=8 --xla_backend_optimization_level=0",
         "JAX_COMPILATION_CACHE_DIR": str(tmp_path / "programs"),
     }
-    save = 'np.save("pictures.npy", np.stack([np.asarray(image) for image in images]))'
-    words = [sys.executable, "-c", f"{block}\n{save}"]
-    done = subprocess.run(words, capture_output=True, text=True, env=environment, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", block + BESIDE], capture_output=True, text=True, env=environment, check=False
+    )
     assert done.returncode == 0, done.stderr
-    found = np.load("pictures.npy").astype(int)
-    assert found.shape == (8, 32, 32, 3)
     names = run(block[: block.index("# shard inputs")])
-    pipeline, keys = names["pipeline"], jax.random.split(jax.random.PRNGKey(0), 8)
-    for picture, key in zip(found, keys, strict=True):
-        alone = pipeline(names["prompt_ids"], names["params"], key, 25).images
-        expected = np.asarray(pipeline.numpy_to_pil(alone)[0]).astype(int)
-        assert np.abs(picture - expected).max() <= 1
+    pipeline, params, ids = names["pipeline"], names["params"], names["prompt_ids"]
+    for scheduler, found in np.load("pictures.npz").items():
+        assert found.shape == (8, 32, 32, 3)
+        _, params["scheduler"] = getattr(runner, scheduler).from_config(pipeline.scheduler.config)
+        for picture, key in zip(found.astype(int), jax.random.split(jax.random.PRNGKey(0), 8), strict=True):
+            alone = pipeline.numpy_to_pil(pipeline(ids, params, key, 25).images)[0]
+            assert np.abs(picture - np.asarray(alone).astype(int)).max() <= 1
 
 
 class TestPictures:
@@ -173,15 +190,15 @@ class TestPictures:
         return np.asarray(found), expected
 
     @pytest.mark.parametrize("kind", ["sd15", "sdxl"])
-    @pytest.mark.parametrize("call", [{}, {"negative_prompt": "blue", "guidance_scale": 3.0, "height": 40}])
+    @pytest.mark.parametrize("call", [{}, {"negative_prompt": "blue", "guidance_scale": 3.0}])
     def test_are_those_of_torch(self, family: Family, kind: str, call: dict[str, Any]) -> None:
         found, expected = self.both(kind, family, "DPMSolverMultistepScheduler", **call)
-        assert found.shape == expected.shape == (2, call.get("height", 32), 32, 3)
+        assert found.shape == expected.shape == (2, 32, 32, 3)
         assert expected.std() > 0.04
         assert np.abs(found - expected).max() <= 2 / 255
 
     def test_of_every_scheduler_there_is_one(self, family: Family) -> None:
-        """All that fit, by one program; those that draw nothing make torch's."""
+        """All that fit, by one program."""
         pipeline, params = runner.FlaxStableDiffusionPipeline.from_pretrained(family("sd15"))  # type: ignore
         ids = pipeline.prepare_inputs("a red star")
         compiled: list[str] = []
@@ -194,7 +211,8 @@ class TestPictures:
         assert len(fitting) > 18
         jax.monitoring.register_event_duration_secs_listener(listen)
         for name in fitting:
-            _, params["scheduler"] = getattr(runner, f"Flax{name}").from_config(pipeline.scheduler.config)
+            options = {"beta_schedule": "squaredcos_cap_v2"} if name == "UnCLIPScheduler" else {}
+            _, params["scheduler"] = getattr(runner, f"Flax{name}").from_config(pipeline.scheduler.config, **options)
             if params["scheduler"].scheduler.plain.tableau(3).brownian:
                 continue  # its noise comes from the host: another program
             images = np.asarray(pipeline(ids, params, jax.random.key(0), 3).images)
@@ -211,22 +229,28 @@ class TestPictures:
             assert np.abs(together[picture] - apart[picture][picture]).max() <= 1e-4
         assert np.abs(together[0] - apart[1][0]).max() > 0.01
 
-    def test_a_path_is_the_keys_own(self, family: Family) -> None:
-        """Brownian noise, drawn on the host."""
+    def test_a_path_is_the_keys_own(self) -> None:
+        """Brownian noise, drawn on the host; the first draw is the key's, as of the other schedulers."""
         pytest.importorskip("torchsde")
-        named, _ = runner.FlaxDPMSolverSDEScheduler.from_pretrained(family("sd15"), subfolder="scheduler")  # type: ignore
-        pipeline, params = runner.FlaxStableDiffusionPipeline.from_pretrained(family("sd15"), scheduler=named)  # type: ignore
-        ids = pipeline.prepare_inputs("a red star")
-        pictures = [np.asarray(pipeline(ids, params, jax.random.key(seed), 3).images) for seed in (0, 0, 1)]
-        np.testing.assert_array_equal(pictures[0], pictures[1])
-        assert np.abs(pictures[2] - pictures[0]).max() > 0.01
+        table = scheduler_classes()["DPMSolverSDEScheduler"]().tableau(4)
+        layout = Layout.over(jax.devices())
+        first, draws = [], []
+        for seed in (0, 0, 1):
+            noise = noise_from(jax.random.key(seed)[None], 2, (4, 8, 8), None, table, layout)
+            first.append(np.asarray(noise.first()))
+            draws.append(np.asarray(noise.rows(next(segments(table, 2, layout.share_out))).drawn[0]))
+        expected = jax.random.normal(jax.random.key(0), (2, 4, 8, 8))
+        np.testing.assert_array_equal(first[0], expected)
+        np.testing.assert_array_equal(draws[0], draws[1])
+        assert all(np.abs(draws[0] - other).mean() > 0.5 for other in (draws[2], draws[0][::-1]))
+
+
+@pytest.fixture(scope="module")
+def loaded(family: Family) -> tuple[Any, dict[str, Any]]:
+    return runner.FlaxStableDiffusionPipeline.from_pretrained(family("sd15"))  # type: ignore[attr-defined]
 
 
 class TestRefused:
-    @pytest.fixture(scope="class")
-    def loaded(self, family: Family) -> tuple[Any, dict[str, Any]]:
-        return runner.FlaxStableDiffusionPipeline.from_pretrained(family("sd15"))  # type: ignore[attr-defined]
-
     @pytest.mark.parametrize(
         ("change", "said"),
         [
