@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from components import flax_files
 from components.errors import AbsentError, CheckpointError
 from components.tensor_headers import TensorInfo, read_header, refuse_lfs_pointer
 
@@ -40,7 +41,7 @@ class ComponentFiles:
         """
         found: dict[str, TensorInfo] = {}
         for path in self.weights:
-            for name, info in (pickle_header(path) if path.suffix == ".bin" else read_header(path)).items():
+            for name, info in _header(path).items():
                 if name in found:
                     raise CheckpointError(f"Tensor {name!r} is in {found[name].file} and again in {path.name}.")
                 found[name] = info
@@ -89,6 +90,13 @@ def read_weight_map(index: Path) -> dict[str, str]:
         if not isinstance(shard, str) or not re.fullmatch(r"\w[\w.+-]*", shard):
             raise CheckpointError(f"{index} puts tensor {name!r} in {shard!r}: expected the name of a file beside it.")
     return weight_map
+
+
+def _header(path: Path) -> dict[str, TensorInfo]:
+    """The tensors of a weight file of any kind."""
+    if path.suffix == flax_files.SUFFIX:
+        return flax_files.read_header(path)
+    return pickle_header(path) if path.suffix == ".bin" else read_header(path)
 
 
 def pickle_header(path: Path) -> dict[str, TensorInfo]:

@@ -371,9 +371,19 @@ def _option_problem(problem: Any, group: str) -> Problem:
 def _make_batches(recipe: Recipe, pinned: tuple[tuple[int, ...], ...] | None) -> tuple[Batch, ...]:
     if pinned is None:
         size = recipe.batch_size or min(recipe.num_images, IMAGES_PER_BATCH)
+        if recipe.batch_size is None and size < recipe.num_images and recipe.backend.name == "jax":
+            size = min(recipe.num_images, IMAGES_PER_BATCH * _jax_devices(recipe))
         starts = range(0, recipe.num_images, size)
         pinned = tuple(tuple(range(start, min(start + size, recipe.num_images))) for start in starts)
     return tuple(Batch(indices, tuple(recipe.seed + i for i in indices)) for indices in pinned)
+
+
+def _jax_devices(recipe: Recipe) -> int:
+    """How many devices a run will use. Imports JAX, so it is asked only where the answer matters."""
+    from runner.backends.jax_devices import pick_devices, set_threads
+
+    set_threads(recipe.backend.threads or physical_cores())
+    return len(pick_devices(recipe.backend.device))
 
 
 def _notes(checkpoint: Checkpoint) -> tuple[str, ...]:

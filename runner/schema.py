@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal, get_args
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, FiniteFloat
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, FiniteFloat, ValidationInfo, field_validator
 from pydantic.fields import FieldInfo
 
 Component = Literal["unet", "vae", "text_encoder", "text_encoder_2", "tokenizer", "tokenizer_2", "scheduler"]
@@ -116,6 +116,16 @@ class Backend(Part):
     )
     vae_tiling: bool = key("decode large pictures in overlapping tiles: less memory, faint seams", default=False)
     vae_slicing: bool = key("decode the pictures of a batch one by one: less memory", default=False)
+    shard_parameters: bool = key(
+        "jax on several devices: each keeps a part of the parameters, which then need not fit on one", default=False
+    )
+
+    @field_validator("shard_parameters")
+    @classmethod
+    def _only_where_there_is_a_mesh(cls, value: bool, info: ValidationInfo) -> bool:
+        if value and info.data.get("name") == "torch":
+            raise ValueError("only the jax backend can share parameters out")
+        return value
 
 
 class Noise(Part):
@@ -158,7 +168,7 @@ class Recipe(Part):
     seed: int = key("seed of the first image; image i has seed + i", default=0, ge=0, lt=SEED_END)
     num_images: int = key("number of images", picture=False, default=1, ge=1, le=1_000_000)
     batch_size: int | None = key(
-        "images computed together; null: up to four, in a sweep as many as fit",
+        "images computed together; null: up to four (on each device where jax has several), in a sweep as many as fit",
         picture=False,
         default=None,
         ge=1,

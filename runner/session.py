@@ -169,7 +169,7 @@ def _saving(plan: Plan) -> Saving:
     from runner.backends.base import Saving
 
     choice = plan.recipe.backend
-    return Saving(choice.offload, choice.vae_tiling, choice.vae_slicing)
+    return Saving(choice.offload, choice.vae_tiling, choice.vae_slicing, choice.shard_parameters)
 
 
 def _stacked(plans: Sequence[Plan]) -> Any:

@@ -92,6 +92,7 @@ class Saving:
     offload: Literal["none", "model", "sequential"] = "none"
     vae_tiling: bool = False
     vae_slicing: bool = False
+    shard_parameters: bool = False
 
 
 SAVING_NOTHING = Saving()

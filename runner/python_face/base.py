@@ -22,6 +22,7 @@ from runner.backends.base import Change, Conditioning, Guidance
 from runner.backends.torch import TorchBackend, pick_device
 from runner.backends.torch_noise import GeneratorNoise
 from runner.errors import Problem, RecipeError, nearest
+from runner.pipelines.base import at_home
 from runner.plan import index_flags
 from runner.progress import Progress
 from runner.python_face.loading import load_components, open_pipeline, save_components
@@ -71,12 +72,7 @@ class DiffusionPipeline:
 
     def _at_home(self, scheduler: Scheduler) -> Scheduler:
         """The scheduler with what this family expects of one, whatever its file says."""
-        wrong = {
-            name: value
-            for name, value in self.kind.SCHEDULER_PATCH.items()
-            if scheduler.config.get(name, value) != value
-        }
-        return scheduler.corrected(wrong) if wrong else scheduler
+        return at_home(self.kind, scheduler)
 
     @classmethod
     def from_pretrained(
