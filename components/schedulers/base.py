@@ -282,6 +282,8 @@ class Scheduler(Facade):
 
     def _check(self, schedule: Schedule) -> list[OptionProblem]:
         flag = next((flag for flag in SIGMA_FLAGS if self._values.get(flag)), None)
+        if flag and SIGMA_FLAGS[flag] == schedule.spacing:
+            flag = None  # both say the same
         return list(schedule.problems(self.clock, flag, self.ascending))
 
     # ---- the table -------------------------------------------------------------------------------------------------

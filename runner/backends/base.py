@@ -23,17 +23,19 @@ Array = Any
 class Guidance:
     """Classifier-free guidance (Ho and Salimans 2022) with the rescaling of Lin et al. 2023 (section 3.4).
 
+    `scale` and `rescale` are one number for the batch, or a tuple with one for each of its images.
     `embedded`: the scale is told to the network itself (guidance-distilled networks) instead of calling it twice.
     """
 
-    scale: float
-    rescale: float = 0.0
+    scale: float | tuple[float, ...]
+    rescale: float | tuple[float, ...] = 0.0
     embedded: bool = False
 
     @property
     def doubles(self) -> bool:
         """Whether each row evaluates the network with and without the prompt."""
-        return self.scale > 1.0 and not self.embedded
+        scales = self.scale if isinstance(self.scale, tuple) else (self.scale,)
+        return max(scales) > 1.0 and not self.embedded
 
 
 @dataclass(frozen=True)
@@ -110,6 +112,10 @@ class Backend(Protocol):
     def encode_texts(self, encoders: Sequence[Any], ids: Sequence[np.ndarray], skip: int | None) -> tuple[Array, Array]:
         """Hidden states (1, L, sum of D) of several encoders before their last layer, and the pooled ones (1, P) of the
         last encoder; `skip` leaves out that many layers more."""
+        ...
+
+    def join(self, arrays: Sequence[Array]) -> Array:
+        """Arrays of equal shape, one behind the other along the first axis; numpy's are taken too."""
         ...
 
     def denoise(

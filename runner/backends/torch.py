@@ -86,6 +86,10 @@ class TorchBackend:
             assert pooled is not None, "the last encoder has a projection"
             return torch.cat([hidden for hidden, _ in read], dim=-1), pooled
 
+    def join(self, arrays: Sequence[Any]) -> Tensor:
+        """See `Backend.join`."""
+        return torch.cat([torch.as_tensor(array, device=self._device) for array in arrays])
+
     def denoise(
         self,
         unet: Any,

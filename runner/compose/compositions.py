@@ -16,10 +16,13 @@ from runner.compose import sweep
 from runner.compose.command_line import MAX_JOBS, CommandLine, understand
 from runner.compose.documents import document, references, shown_path
 from runner.compose.parts import Parts, unknown_choice
-from runner.compose.values import Origin, check, reference_problems
+from runner.compose.values import Origin, check, reference_problems, value_at
+from runner.compose.yaml_text import KeyPath
 from runner.errors import Problem, RecipeError, nearest
 from runner.registry import GROUPS, PRIMARY, Library
 from runner.schema import Recipe, key_paths
+
+LEVELS: tuple[KeyPath, ...] = (("schedule", "spacing"), ("schedule", "timesteps"), ("schedule", "sigmas"))
 
 
 @dataclass(frozen=True)
@@ -197,12 +200,26 @@ class _Composing:
             said = self.line.said.get(key) or f"{origin.where(('sweep', key))}={value!s:.80}"
             data = _with(data, keys, value)
             origin.override(keys, said)
+            for other in self._replaced(keys, value, overrides):
+                if value_at(data, other) is not None:
+                    data = _with(data, other, None)
+                    origin.override(other, said)
         problems = reference_problems(data, origin)
         if not problems and any(references(data)):
             data = _resolved(data)
         recipe, more = check(data, origin, frozenset(self.line.doubtful | self.parts.doubtful), self.sound)
         self.problems.update(dict.fromkeys([*problems, *more]))
         return recipe
+
+    def _replaced(self, keys: KeyPath, value: Any, overrides: Mapping[str, Any]) -> list[KeyPath]:
+        """What files say of the noise levels ends where the command line or a sweep's axis says it in another way."""
+        from components.schedulers.options import SIGMA_FLAGS
+
+        flag = keys[0] == "scheduler" and value is True and keys[-1] in SIGMA_FLAGS
+        if value is None or not (flag or keys in LEVELS):
+            return []
+        said = {*self.line.values, *overrides}
+        return [other for other in LEVELS if other != keys and ".".join(other) not in said]
 
 
 def in_order(problems: Iterable[Problem]) -> list[Problem]:

@@ -244,9 +244,16 @@ def test_a_misspelt_spacing_is_told_the_nearest() -> None:
 @pytest.mark.parametrize("key", ["timesteps", "sigmas", "spacing"])
 def test_a_configured_sigma_spacing_does_not_go_with_a_listed_schedule(flag: str, key: str) -> None:
     """The list would silently be transformed a second time, or the flag silently ignored."""
-    schedule = {"timesteps": [999, 1], "sigmas": [14.0, 1.0], "spacing": "beta"}[key]
+    schedule = {"timesteps": [999, 1], "sigmas": [14.0, 1.0], "spacing": "kl_optimal"}[key]
     [problem] = find_scheduler("euler")(**SD, **{flag: True}).check_schedule(**{key: schedule})  # pyright: ignore
     assert problem == OptionProblem(key, f"cannot be given together with the scheduler's {flag}")
+
+
+@pytest.mark.parametrize("spacing", ["karras", "exponential", "beta"])
+def test_a_spacing_said_twice_is_the_spacing_said_once(spacing: str) -> None:
+    flagged = find_scheduler("euler")(**SD, **{f"use_{spacing}_sigmas": True})
+    assert flagged.check_schedule(9, spacing=spacing) == []
+    np.testing.assert_array_equal(flagged.tableau(9, spacing=spacing).read, flagged.tableau(9).read)
 
 
 def test_everything_wrong_is_said_at_once() -> None:
