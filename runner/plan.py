@@ -120,6 +120,8 @@ class Planner:
         problems += found
         if problems or scheduler is None:
             raise RecipeError(problems)
+        # Other tables where the draws come from one path.
+        table = self._once((origin, *method, recipe.noise.path), lambda: _make_table(recipe, scheduler))
         return Plan(
             recipe=recipe,
             pipeline=pipeline,
@@ -127,7 +129,7 @@ class Planner:
             components=source.components,
             configs=configs,
             scheduler=scheduler,
-            tableau=self._once((origin, *method, "table"), lambda: _make_table(recipe, scheduler)),
+            tableau=table,
             wish=Wish(
                 prompt=recipe.prompt,
                 height=height,
@@ -145,7 +147,7 @@ class Planner:
             device=pins.device or recipe.backend.device,
             dtype=pins.dtype or recipe.backend.dtype,
             threads=pins.threads or recipe.backend.threads or physical_cores(),
-            notes=_notes(source.checkpoint),
+            notes=(*_notes(source.checkpoint), *scheduler.remarks(table)),
         )
 
     def _once(self, key: tuple[str, ...], make: Callable[[], Any]) -> Any:
@@ -327,6 +329,8 @@ def _make_scheduler(
 
 
 def _make_table(recipe: Recipe, scheduler: Scheduler) -> Tableau:
+    from components.schedulers.brownian import NoisePathError
+
     schedule = recipe.schedule
     try:
         return scheduler.tableau(
@@ -335,7 +339,10 @@ def _make_table(recipe: Recipe, scheduler: Scheduler) -> Tableau:
             sigmas=schedule.sigmas,
             spacing=schedule.spacing,
             final_sigma=schedule.final_sigma,
+            run=scheduler.with_run(shared_path=recipe.noise.path == "brownian"),
         )
+    except NoisePathError as error:
+        raise RecipeError([Problem("noise.path", f"{type(scheduler).__name__}: {_sentence(error)}")]) from error
     except ValueError as error:
         what = f"{type(scheduler).__name__} cannot run this schedule: {_sentence(error)}"
         raise RecipeError([Problem("schedule", what)]) from error

@@ -111,10 +111,15 @@ class Backend(Part):
 
 
 class Noise(Part):
-    """Where random numbers are drawn."""
+    """Where random numbers are drawn, and whether a sampler's draws follow one path."""
 
     device: Literal["cpu", "device"] = key(
         "cpu: the same seed gives the same picture everywhere; device: drawn where the networks run", default="cpu"
+    )
+    path: Literal["independent", "brownian"] = key(
+        "independent: a fresh draw for every step; brownian: each image's noise is one path, shared by the samplers of "
+        "the SDE (eta 1) and by any number of steps",
+        default="independent",
     )
 
 

@@ -25,6 +25,7 @@ class KarrasClock:
     sigma_min: float
     sigma_max: float
     rho: float
+    highest = np.inf
 
     @property
     def ends(self) -> tuple[float, float]:

@@ -329,10 +329,10 @@ def stack(tables: Sequence[Tableau]) -> Tableau:
         for f in fields(Tableau)
         if f.name not in ("clip", "unchecked", "brownian")
     }
-    ends = [(np.nan, np.nan) if table.brownian is None else table.brownian for table in tables]
+    ends = np.array([(np.nan, np.nan) if table.brownian is None else table.brownian for table in tables])
     return Tableau(
         clip=next((table.clip for table in tables if table.clip), None),
-        brownian=None if np.isnan(ends).all() else np.array(ends),
+        brownian=None if np.isnan(ends).all() else ends,
         unchecked="; ".join(filter(None, (table.unchecked for table in tables))),
         **arrays,
     )

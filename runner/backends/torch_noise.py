@@ -101,15 +101,15 @@ class BrownianNoise(IndependentNoise):
     """
 
     def __init__(self, table: Tableau, seeds: Sequence[int], shape: Sequence[int], **options: Any) -> None:
-        """`options` are those of IndependentNoise. Raises ImportError, with what to install, without torchsde."""
-        from components.schedulers.brownian import BrownianPath
+        """`options` are those of IndependentNoise. Raises ImportError where torchsde is wanted and missing."""
+        from components.schedulers.brownian import brownian_path
 
         super().__init__(seeds, shape, **options)
         images = len(seeds)
         ends = np.broadcast_to(np.asarray(table.brownian, np.float64), (images, 2))
         spans = np.broadcast_to(table.noise_span, (images, table.rows, 2))
         self.paths = [
-            None if np.isnan(low) else BrownianPath(seed, (1, *shape), low, high)
+            None if np.isnan(low) else brownian_path(seed, (1, *shape), low, high)
             for seed, (low, high) in zip(seeds, ends.tolist(), strict=True)
         ]
         self.spans = [iter(of_image[~np.isnan(of_image[:, 0])]) for of_image in spans]
@@ -125,4 +125,4 @@ class BrownianNoise(IndependentNoise):
         path = self.paths[image]
         if path is None or not (wanted and self.started):
             return super()._of_image(image, generator, wanted)
-        return path.unit(next(self.spans[image])).to(generator.device)
+        return torch.as_tensor(path.unit(next(self.spans[image])), dtype=torch.float32, device=generator.device)
