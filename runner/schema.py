@@ -130,6 +130,24 @@ class Output(Part):
     dir: Text = key("folder under which each run makes its own", picture=False, default="outputs", min_length=1)
 
 
+class Compare(Part):
+    """How a sweep's images are measured against converged solutions of the equations that their samplers solve."""
+
+    reference_steps: int = key(
+        "steps of a solution; it is made again with twice as many, and the distance between the two is its floor",
+        picture=False,
+        default=150,
+        ge=2,
+        le=1000,
+    )
+    below: Annotated[list[Annotated[FiniteFloat, Field(gt=0)]], Field(min_length=1)] = key(
+        "relative errors for which the evaluations needed are told", picture=False, default=[0.1, 0.03, 0.01]
+    )
+    lpips: bool = key(
+        "measure LPIPS too, which takes its package and its weights on this machine", picture=False, default=False
+    )
+
+
 Sweep = dict[Text, Annotated[list[Any], Field(min_length=1)]]
 
 
@@ -161,6 +179,9 @@ class Recipe(Part):
     backend: Backend = key("what computes", default_factory=Backend)
     noise: Noise = key("where random numbers are drawn", default_factory=Noise)
     output: Output = key("what is written where", picture=False, default_factory=Output)
+    compare: Compare | None = key(
+        "measure a sweep's images against converged solutions; null: do not", picture=False, default=None
+    )
     sweep: Sweep | None = key("values to combine, by group or key path: one job each", picture=False, default=None)
 
 
@@ -170,8 +191,9 @@ def key_paths(part: type[BaseModel] = Recipe, prefix: str = "") -> dict[str, Fie
     for name, info in part.model_fields.items():
         path = f"{prefix}{name}"
         found[path] = info
-        if isinstance(info.annotation, type) and issubclass(info.annotation, BaseModel):
-            found |= key_paths(info.annotation, f"{path}.")
+        section = next(iter(get_args(info.annotation)), None) if info.default is None else info.annotation
+        if isinstance(section, type) and issubclass(section, BaseModel):
+            found |= key_paths(section, f"{path}.")
         elif name == "components":
             for component in COMPONENTS:
                 found[f"{path}.{component}"] = info

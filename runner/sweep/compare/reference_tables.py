@@ -4,8 +4,8 @@ A sampler is held against the equation it solves *from where it itself starts*: 
 is init_noise_sigma times the image's draw. Two samplers may differ there (one takes x for pure noise, another adds the
 spread of the data; spacings begin below the clock's end), and what that makes of a picture is no error of a method.
 
-It ends where the sampler ends. A network was trained down to the clock's sigma_min: that far the equation is followed,
-and a sampler that ends below takes the network's x0 there in one straight step, as samplers do at their last row.
+It ends where the sampler ends, and in the sampler's scale. A network was trained down to the clock's sigma_min: that
+far the equation is followed, and below it lies one straight step towards the network's x0, as in samplers' last rows.
 
 Levels are placed on the flow coordinate tau = sigma / (alpha + sigma) in [0, 1] with z = x / (alpha + sigma): the ODE
 is dz/dtau = eps - x0 for every parameterisation and scale, and nothing in it is infinite at either end.
@@ -15,76 +15,41 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from components.schedulers import Tableau
+from components.schedulers.adams import adams_weights
+from components.schedulers.brownian import SHARED
 from components.schedulers.noise import Array, FlowClock, TrainingClock
 from components.schedulers.tableau import Level, Rows, State, trace
 
-SHARED = (0.0, float("inf"))
-"""What a table says of itself whose draws come from the Brownian path that all samplers of the SDE share."""
 LEAST_SIGMA = 0.002
 """Down to which a network of continuous time is followed whose clock names no least sigma (Karras et al. 2022)."""
 SOFTENING = 0.01
 """In tau: how near to its ends the steps of a reference stop shrinking."""
+FINELY = 4001
+"""Levels from which those of a reference are interpolated."""
+ORDER = 3
 
 
-@dataclass(frozen=True)
-class Ending:
-    """A sampler's last x, made of a reference's two last ones: `low` * z at the lowest level + `closed` * x0 there."""
-
-    low: float
-    closed: float
-
-
-@dataclass(frozen=True, eq=False)
-class Reference:
-    """The table of a reference, and what its last two rows leave: x at the lowest level, then x0 seen from there."""
-
-    table: Tableau
-
-    @property
-    def low_scale(self) -> float:
-        """x = low_scale * z where the row before the last one lands."""
-        return float(self.table.land[-2].sum())
-
-    @property
-    def key(self) -> str:
-        """The same for all tables that lead the same network along the same levels from the same z."""
-        table, scale = self.table, self.table.read.sum(1)
-        columns = [table.timestep, table.input_scale * scale, table.to_x0[:, 0] * scale, table.to_x0[:, 1]]
-        columns += [table.read[:, 1] / scale, table.takes_noise, [table.init_noise_sigma / scale[0]]]
-        text = " ".join(f"{value:.9g}" for column in columns for value in column)
-        return hashlib.sha256(text.encode()).hexdigest()
-
-
-def start_of(table: Tableau) -> tuple[float, float]:
-    """(sigma / alpha of the first level, inf where alpha is 0; factor of the draw in x / alpha or, there, in x)."""
-    alpha, sigma = (float(value) for value in table.read[0])
-    return (sigma / alpha if alpha else float("inf")), float(table.init_noise_sigma) / (alpha or 1.0)
-
-
-def ending_of(scheduler: Any, table: Tableau) -> Ending:
-    """How a sampler's last x follows from a reference: on the straight line from the lowest level to x0."""
-    scale, end, low = float(table.land[-1].sum()), _tau_of_row(table.land[-1]), _lowest(scheduler, table)
-    share = round(end / low, 12)
-    return Ending(round(scale * share, 12), round(scale * (1 - share), 12))
-
-
-def ode_reference(scheduler: Any, table: Tableau, steps: int) -> Reference:
-    """The probability-flow ODE of the scheduler's network by the classical Runge-Kutta method: 4 rows a step, one last.
+def ode_reference(scheduler: Any, table: Tableau, steps: int) -> Tableau:
+    """The probability-flow ODE of the scheduler's network by Adams-Bashforth of order ORDER: a row a step, one last.
 
     `table` is the sampler's own, for its start and end. Clipping is left out: the ODE knows none.
     """
     levels = _levels(scheduler, _grid(scheduler, table, steps))
-    middles = _levels(scheduler, (_tau(levels)[:-1] + _tau(levels)[1:]) / 2)
-    return _traced(scheduler, table, [*_runge_kutta(levels, middles), _closing(scheduler, levels, 4)], history=2)
+    rows = [*_adams(levels), _last(table, levels)]
+    return trace(
+        rows,
+        history=ORDER - 1,
+        parameterisation=scheduler.parameterisation,
+        init_noise_sigma=float(table.init_noise_sigma),
+    ).verify()
 
 
-def sde_reference(scheduler: Any, table: Tableau, steps: int) -> Reference:
+def sde_reference(scheduler: Any, table: Tableau, steps: int) -> Tableau:
     """The reverse SDE of eta = 1 by its posterior, one row a step and one last, on the shared Brownian path.
 
     alpha' x' / sigma'^2 = alpha x / sigma^2 + (u' - u) x0 + W(u') - W(u), u = alpha^2 / sigma^2: exact but for x0,
@@ -99,74 +64,70 @@ def sde_reference(scheduler: Any, table: Tableau, steps: int) -> Reference:
     def update(s: State) -> tuple[Array, ...]:
         return (back * (at.alpha / at.sigma**2 * s.x + passed * s.x0 + np.sqrt(passed) * s.noise),)
 
-    rows = [Rows(i, levels[i], levels[i + 1], update, i, noise=True), _closing(scheduler, levels, 1)]
-    return _traced(scheduler, table, rows, history=0, brownian=SHARED)
+    return trace(
+        [Rows(i, levels[i], levels[i + 1], update, i, noise=True), _last(table, levels)],
+        history=0,
+        parameterisation=scheduler.parameterisation,
+        init_noise_sigma=float(table.init_noise_sigma),
+        brownian=SHARED,
+    ).verify()
 
 
-def _runge_kutta(levels: Level, middles: Level) -> Iterable[Rows]:
-    """History: z where the step began, and the slopes so far."""
-    i = np.arange(len(middles))
-    at, mid, to = levels[i[:, None]], middles[i[:, None]], levels[i[:, None] + 1]
-    step = _tau(to) - _tau(at)
-    here, middle, there = (level.alpha + level.sigma for level in (at, mid, to))
-
-    def first(s: State) -> tuple[Array, ...]:
-        z, slope = s.x / here, s.eps - s.x0
-        return middle * (z + step / 2 * slope), z, slope
-
-    def second(s: State) -> tuple[Array, ...]:
-        slope = s.eps - s.x0
-        return middle * (s.h[0] + step / 2 * slope), s.h[0], s.h[1] + 2 * slope
-
-    def third(s: State) -> tuple[Array, ...]:
-        slope = s.eps - s.x0
-        return there * (s.h[0] + step * slope), s.h[0], s.h[1] + 2 * slope
-
-    def fourth(s: State) -> tuple[Array, ...]:
-        return (there * (s.h[0] + step / 6 * (s.h[1] + s.eps - s.x0)),)
-
-    start, end = levels[:-1], levels[1:]
-    yield Rows(4 * i, start, middles, first, i)
-    yield Rows(4 * i + 1, middles, middles, second, i)
-    yield Rows(4 * i + 2, middles, end, third, i)
-    yield Rows(4 * i + 3, end, end, fourth, i)
+def reference_key(table: Tableau) -> str:
+    """The same for all references that lead one network along one course, whatever scale they keep x in on the way."""
+    scale = table.read.sum(1)
+    columns = [table.timestep, table.input_scale * scale, table.to_x0[:, 0] * scale, table.to_x0[:, 1]]
+    columns += [table.read[:, 1] / scale, table.takes_noise, table.land[-1], [start_of(table)[1]]]
+    text = " ".join(f"{value:.9g}" for column in columns for value in column)
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
-def _closing(scheduler: Any, levels: Level, rows_a_step: int) -> Rows:
-    """x0 as the network sees it from the lowest level."""
-    steps = np.array([len(levels) - 1])
-    return Rows(rows_a_step * steps, levels[-1:], _levels(scheduler, np.zeros(1)), lambda s: (s.x0,), steps)
+def start_of(table: Tableau) -> tuple[float, float]:
+    """(tau where a table first reads, the factor of the draw in its z there)."""
+    scale = float(table.read[0].sum())
+    return _tau_of_row(table.read[0]), float(table.init_noise_sigma) / scale
 
 
-def _traced(
-    scheduler: Any,
-    table: Tableau,
-    rows: list[Rows],
-    history: int,
-    brownian: tuple[float, float] | None = None,
-) -> Reference:
-    return Reference(
-        trace(
-            rows,
-            history=history,
-            parameterisation=scheduler.parameterisation,
-            init_noise_sigma=float(table.init_noise_sigma),
-            brownian=brownian,
-        ).verify()
-    )
+def _adams(levels: Level) -> Iterable[Rows]:
+    """Of order min(ORDER, row + 1). History: the slopes eps - x0 of the rows before, newest first."""
+    tau, i = _tau(levels), np.arange(len(levels) - 1)
+    for order in range(1, ORDER + 1):
+        rows = i[np.minimum(i + 1, ORDER) == order]
+        at, to = levels[rows[:, None]], levels[rows[:, None] + 1]
+        weights = adams_weights(tau, rows, order)[:, :, None]
+
+        def update(s: State, at: Level = at, to: Level = to, weights: Array = weights) -> tuple[Array, ...]:
+            slopes = (s.eps - s.x0, *s.h)
+            z = s.x / (at.alpha + at.sigma) + sum(w * slope for w, slope in zip(weights, slopes, strict=False))
+            return (to.alpha + to.sigma) * z, *slopes[: ORDER - 1]
+
+        yield Rows(rows, levels[rows], levels[rows + 1], update, rows)
+
+
+def _last(table: Tableau, levels: Level) -> Rows:
+    """From the lowest level straight to where the sampler ends; where that is the same place, x stays as it is."""
+    (alpha, sigma), at, steps = table.land[-1], levels[-1:], np.array([len(levels) - 1])
+    to = Level(np.zeros(1), np.array([alpha]), np.array([sigma]), np.ones(1))
+    share, scale = float(_tau(to)[0] / _tau(at)[0]), float(alpha + sigma)
+    kept = scale * share / float(at.alpha[0] + at.sigma[0])
+    return Rows(steps, at, to, lambda s: (kept * s.x + scale * (1 - share) * s.x0,), steps)
 
 
 def _grid(scheduler: Any, table: Tableau, steps: int) -> Array:
-    """(steps + 1,) tau from the sampler's first level to the lowest, even in the logarithm of softened tau / (1 - tau).
+    """(steps + 1,) tau from the sampler's first level to the lowest: dense where lambda or the timestep changes fast.
 
-    That is even in lambda but where tau nears 0 or 1.
+    Even in the mean of the two, each from 0 to 1 over the course (of lambda, SOFTENING keeps the ends finite). Even in
+    lambda alone would be enough for a smooth network; but one that is told the time as sinusoids, whose fastest has a
+    period of 2 pi timesteps, has ripples in time of about 0.2 % of its output, and they are resolved or they stay.
     """
     start, low = _tau_of_row(table.read[0]), _lowest(scheduler, table)
-    u_start, u_low = (np.log((tau + SOFTENING) / (1 - tau + SOFTENING)) for tau in (start, low))
-    odds = np.exp(np.linspace(u_start, u_low, steps + 1))
-    tau = (odds * (1 + SOFTENING) - SOFTENING) / (1 + odds)
-    tau[0], tau[-1] = start, low
-    return tau
+    odds = [(tau + SOFTENING) / (1 - tau + SOFTENING) for tau in (start, low)]
+    dense = np.geomspace(*odds, FINELY)
+    dense = (dense * (1 + SOFTENING) - SOFTENING) / (1 + dense)
+    dense[0], dense[-1] = start, low
+    t = _levels(scheduler, dense).timestep
+    places = (np.linspace(0, 1, FINELY) + (t - t[0]) / (t[-1] - t[0])) / 2
+    return np.interp(np.linspace(0, 1, steps + 1), places, dense)
 
 
 def _lowest(scheduler: Any, table: Tableau) -> float:
@@ -181,7 +142,7 @@ def _levels(scheduler: Any, tau: Array) -> Level:
     clock = scheduler.clock
     with np.errstate(divide="ignore"):
         sigma = tau if isinstance(clock, FlowClock) else tau / (1 - tau)
-        t = clock.timestep_at(sigma)
+    t = clock.timestep_at(sigma)
     levels = scheduler.levels(t, np.append(sigma, 0.0))[: len(t)]
     if not isinstance(clock, TrainingClock):
         return levels

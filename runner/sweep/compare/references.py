@@ -10,66 +10,65 @@ import hashlib
 import io
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from components.schedulers import stack
+from components.schedulers import Tableau
 from runner.outputs import write_together
 from runner.provenance import FileSums
 from runner.schema import Recipe
-from runner.sweep.compare.reference_tables import Ending, Reference, ending_of, ode_reference, sde_reference
+from runner.session import Session, Shot, Stopwatch
+from runner.sweep.compare.reference_tables import ode_reference, reference_key, sde_reference
 from runner.sweep.compare.similarity import relative_l2
 
 if TYPE_CHECKING:
-    from runner.execute import Session
     from runner.plan import Plan
 
 Say = Callable[[str], None]
 
-METHOD = {"scheduler", "schedule", "steps", "seed", "num_images", "batch_size"}
-"""Keys that say how an equation is solved, or of which image, and not which equation."""
-SDE_ROWS = 8
-"""Steps of an SDE's reference to one of an ODE's: its order is lower, and a step takes one row instead of four."""
+METHOD = {"scheduler", "schedule", "steps", "seed", "num_images", "batch_size", "backend"}
+"""Keys that say how an equation is solved, or of which image, or by what means, and not which equation."""
+SDE_STEPS = 2
+"""Of an SDE's reference for each of an ODE's: it is solved at order 1, not 3."""
 PIXELS_AT_ONCE, MOST_AT_ONCE, LEAST_AT_ONCE = 4 * 64 * 64, 16, 4
 """Of latents computed together, where the recipe does not say how many images."""
 
 
 @dataclass(frozen=True, eq=False)
 class Wanted:
-    """The solution that one image of a sampler approximates."""
+    """The solution that one image of a sampler approximates: its plan with two other tables, and its seed."""
 
     plan: Plan
     seed: int
-    fine: Reference
-    coarse: Reference
-    ending: Ending
+    coarse: Tableau
+    fine: Tableau
 
     @classmethod
     def by(cls, plan: Plan, kind: str, seed: int, steps: int) -> Wanted:
         """For an image of this plan, whose scheduler solves an equation of this kind ("ode" or "sde")."""
-        make, factor = (ode_reference, 1) if kind == "ode" else (sde_reference, SDE_ROWS)
-        scheduler, table = plan.scheduler, plan.tableau
-        coarse, fine = (make(scheduler, table, n * steps * factor) for n in (1, 2))
-        return cls(plan, seed, fine, coarse, ending_of(scheduler, table))
+        make, factor = (ode_reference, 1) if kind == "ode" else (sde_reference, SDE_STEPS)
+        coarse, fine = (make(plan.scheduler, plan.tableau, n * steps * factor) for n in (1, 2))
+        return cls(plan, seed, coarse, fine)
 
     @cached_property
-    def equation(self) -> str:
-        """Everything of the recipe that decides the equation."""
-        values = self.plan.recipe.model_dump(mode="json", include=_deciding())
-        return json.dumps(values, sort_keys=True)
+    def means(self) -> tuple[Any, ...]:
+        """What images computed together must have in common."""
+        plan, backend = self.plan, self.plan.recipe.backend.model_dump_json()
+        source, noise = plan.recipe.checkpoint.model_dump_json(), plan.recipe.noise.device
+        return source, backend, noise, plan.latent_shape, plan.guidance.doubles, self.coarse.rows, self.fine.rows
 
-    def trajectory(self, weights: str) -> str:
-        """One key for all that are the same but for their last step."""
-        parts = (self.equation, weights, str(self.seed), self.coarse.key, self.fine.key)
-        return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:24]
-
-    def key(self, weights: str) -> str:
-        ending = f"{self.ending.low:.9g} {self.ending.closed:.9g}"
-        return f"{self.trajectory(weights)[:16]}_{hashlib.sha256(ending.encode()).hexdigest()[:8]}"
+    @cached_property
+    def key(self) -> str:
+        """A name for the solution: of the same equation, seed, course and means there is only one."""
+        plan = self.plan
+        values = plan.recipe.model_dump(mode="json", include=_deciding())
+        tables = reference_key(self.coarse), reference_key(self.fine)
+        text = json.dumps([values, plan.latent_shape, plan.recipe.backend.name, plan.dtype, self.seed, *tables])
+        return hashlib.sha256(text.encode()).hexdigest()
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,98 +89,60 @@ class References:
 
     def solve(self, wanted: Sequence[Wanted]) -> list[Solved]:
         """The solutions, in the order asked for. Batches that are done are kept when a later one is stopped."""
-        keys = [want.key(self._weights(want.plan)) for want in wanted]
-        missing = {key: want for key, want in zip(keys, wanted, strict=True) if not self._kept(key)}
-        batches = list(self._batches(missing))
-        images = sum(map(len, batches))
+        names = [self._name(want) for want in wanted]
+        missing = {name: want for name, want in zip(names, wanted, strict=True) if not self._kept(name)}
         done = 0
-        for batch in batches:
+        for batch in _batches(missing):
             self._compute(batch)
             done += len(batch)
-            self.say(f"references: {done} of {images}")
-        return [self._read(key) for key in keys]
+            self.say(f"reference solutions: {done} of {len(missing)}")
+        return [self._read(name) for name in names]
 
-    def _weights(self, plan: Plan) -> str:
-        """A digest of the weights that this plan loads."""
-        files = [file for name in sorted(plan.components) for file in plan.components[name].weights]
-        return " ".join(sorted(self._sums.sums(files).values()))
+    def _name(self, want: Wanted) -> str:
+        """Of its files: the weights count by what they are, not by where they lie."""
+        parts = want.plan.components
+        sums = self._sums.sums(file for name in sorted(parts) for file in parts[name].weights)
+        return hashlib.sha256(" ".join([want.key, *sorted(sums.values())]).encode()).hexdigest()[:24]
 
-    def _kept(self, key: str) -> bool:
-        return all((self.folder / f"{key}.{kind}").is_file() for kind in ("npz", "png"))
+    def _kept(self, name: str) -> bool:
+        return all((self.folder / f"{name}.{kind}").is_file() for kind in ("npz", "png"))
 
-    def _read(self, key: str) -> Solved:
-        with np.load(self.folder / f"{key}.npz") as arrays:
-            return Solved(arrays["latents"], float(arrays["floor"]), self.folder / f"{key}.png")
+    def _read(self, name: str) -> Solved:
+        with np.load(self.folder / f"{name}.npz") as arrays:
+            return Solved(arrays["latents"], float(arrays["floor"]), self.folder / f"{name}.png")
 
-    def _batches(self, missing: Mapping[str, Wanted]) -> Iterator[list[dict[str, Wanted]]]:
-        """Lists of trajectories to compute together, each with the endings wanted of it, by key."""
-        groups: dict[tuple[str, int, int], dict[str, dict[str, Wanted]]] = {}
-        for key, want in missing.items():
-            same = want.equation, want.fine.table.rows, want.coarse.table.rows
-            trajectory = want.trajectory(self._weights(want.plan))
-            groups.setdefault(same, {}).setdefault(trajectory, {})[key] = want
-        for trajectories in groups.values():
-            some = list(trajectories.values())
-            plan = next(iter(some[0].values())).plan
-            _, height, width = plan.latent_shape
-            fitting = min(MOST_AT_ONCE, max(LEAST_AT_ONCE, PIXELS_AT_ONCE // (height * width)))
-            size = plan.recipe.batch_size or fitting
-            for first in range(0, len(some), size):
-                yield some[first : first + size]
-
-    def _compute(self, batch: list[dict[str, Wanted]]) -> None:
-        """Solves a batch of trajectories coarsely and finely, and keeps every ending wanted of them."""
-        wants = [next(iter(endings.values())) for endings in batch]
-        plan = wants[0].plan
-        backend = self.session.backend(plan)
-        parts = self.session.parts(plan, backend)
-        conditioning = plan.pipeline.encode(backend, parts, plan.wish, plan.guidance, self.say)
-        seeds = tuple(want.seed for want in wants)
-
-        def ends(tables: list[Reference]) -> Callable[[int, Ending], Any]:
-            return _run(plan, backend, parts, conditioning, seeds, tables)
-
-        coarse, fine = ends([want.coarse for want in wants]), ends([want.fine for want in wants])
+    def _compute(self, batch: Mapping[str, Wanted]) -> None:
+        """Solves a batch coarsely and finely, and keeps it."""
+        coarse, fine = (self._draw(batch.values(), which) for which in ("coarse", "fine"))
         files = []
-        for i, endings in enumerate(batch):
-            for key, want in endings.items():
-                latents = fine(i, want.ending)
-                pixels = backend.to_pixels(plan.pipeline.decode(backend, parts, latents))[0]
-                x = backend.to_numpy(latents)[0]
-                floor = relative_l2(backend.to_numpy(coarse(i, want.ending))[0], x)
-                files += [(f"{key}.png", _png(pixels)), (f"{key}.npz", _npz(latents=x, floor=np.float64(floor)))]
+        for i, name in enumerate(batch):
+            x = fine.backend.to_numpy(fine.latents[i])
+            floor = relative_l2(coarse.backend.to_numpy(coarse.latents[i]), x)
+            files += [(f"{name}.png", _png(fine.pictures[i])), (f"{name}.npz", _npz(latents=x, floor=np.float64(floor)))]
         self.folder.mkdir(parents=True, exist_ok=True)
         write_together(self.folder, files)
 
+    def _draw(self, wanted: Any, which: str) -> Any:
+        tables: dict[str, Tableau] = {}  # equal ones are one, which need no stack
+        shots = []
+        for want in wanted:
+            table = getattr(want, which)
+            table = tables.setdefault(reference_key(table), table)
+            shots.append(Shot(replace(want.plan, tableau=table), want.seed))
+        return self.session.draw(shots, Stopwatch(), self.say)
 
-def _run(
-    plan: Plan,
-    backend: Any,
-    parts: Mapping[str, Any],
-    conditioning: Any,
-    seeds: tuple[int, ...],
-    references: list[Reference],
-) -> Callable[[int, Ending], Any]:
-    """Runs a reference for each seed; (i, ending) → that sampler's last x (1, C, h, w), in the backend's arrays."""
-    from runner.backends.base import NoiseSpec
 
-    by_key = {reference.key: reference for reference in references}
-    used = [by_key[reference.key] for reference in references]  # equal ones in one scale of x
-    table = used[0].table if len(by_key) == 1 else stack([reference.table for reference in used])
-    noise = NoiseSpec(seeds, plan.latent_shape, plan.recipe.noise.device == "device")
-    seen: list[Any] = []
-
-    def after_row(row: int, latents: Any) -> None:
-        if row == table.rows - 2:
-            seen.append(latents)
-
-    closed = backend.denoise(parts["unet"], table, noise, conditioning, plan.guidance, after_row)
-    (low,) = seen
-
-    def ended(i: int, ending: Ending) -> Any:
-        return low[i : i + 1] * (ending.low / used[i].low_scale) + closed[i : i + 1] * ending.closed
-
-    return ended
+def _batches(missing: Mapping[str, Wanted]) -> Iterator[dict[str, Wanted]]:
+    groups: dict[tuple[Any, ...], list[tuple[str, Wanted]]] = {}
+    for name, want in missing.items():
+        groups.setdefault(want.means, []).append((name, want))
+    for group in groups.values():
+        plan = group[0][1].plan
+        _, height, width = plan.latent_shape
+        fitting = min(MOST_AT_ONCE, max(LEAST_AT_ONCE, PIXELS_AT_ONCE // (height * width)))
+        size = plan.recipe.batch_size or fitting
+        for first in range(0, len(group), size):
+            yield dict(group[first : first + size])
 
 
 def _deciding() -> set[str]:
