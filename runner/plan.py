@@ -127,7 +127,8 @@ class Planner:
         problems += found
         if problems or scheduler is None:
             raise RecipeError(problems)
-        table = self._once((origin, *method, "table"), lambda: _make_table(recipe, scheduler))
+        # Other tables where the draws come from one path.
+        table = self._once((origin, *method, recipe.noise.path), lambda: _make_table(recipe, scheduler))
         return Plan(
             recipe=recipe,
             pipeline=pipeline,

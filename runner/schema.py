@@ -154,6 +154,24 @@ class Output(Part):
     )
 
 
+class Compare(Part):
+    """How a sweep's images are measured against converged solutions of the equations that their samplers solve."""
+
+    reference_steps: int = key(
+        "steps of a solution; it is made again with twice as many, and the distance between the two is its floor",
+        picture=False,
+        default=150,
+        ge=2,
+        le=1000,
+    )
+    below: Annotated[list[Annotated[FiniteFloat, Field(gt=0)]], Field(min_length=1)] = key(
+        "relative errors for which the evaluations needed are told", picture=False, default=[0.1, 0.03, 0.01]
+    )
+    lpips: bool = key(
+        "measure LPIPS too, which takes its package and its weights on this machine", picture=False, default=False
+    )
+
+
 Sweep = dict[Text, Any]
 """Read by runner.compose.sweep: axes by group or key path, and the words zip, exclude and repeat."""
 
@@ -192,6 +210,9 @@ class Recipe(Part):
     backend: Backend = key("what computes", default_factory=Backend)
     noise: Noise = key("where random numbers are drawn", default_factory=Noise)
     output: Output = key("what is written where", picture=False, default_factory=Output)
+    compare: Compare | None = key(
+        "measure a sweep's images against converged solutions; null: do not", picture=False, default=None
+    )
     sweep: Sweep | None = key("values to combine, by group or key path: one job each", picture=False, default=None)
     launcher: Literal["warm", "ray", "slurm"] = key(
         "who runs a sweep: this process, workers of a Ray cluster, or a Slurm array", picture=False, default="warm"
@@ -219,8 +240,9 @@ def key_paths(part: type[BaseModel] = Recipe, prefix: str = "") -> dict[str, Fie
     for name, info in part.model_fields.items():
         path = f"{prefix}{name}"
         found[path] = info
-        if isinstance(info.annotation, type) and issubclass(info.annotation, BaseModel):
-            found |= key_paths(info.annotation, f"{path}.")
+        section = next(iter(get_args(info.annotation)), None) if info.default is None else info.annotation
+        if isinstance(section, type) and issubclass(section, BaseModel):
+            found |= key_paths(section, f"{path}.")
         elif name == "components":
             for component in COMPONENTS:
                 found[f"{path}.{component}"] = info

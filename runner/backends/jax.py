@@ -82,8 +82,9 @@ class JaxBackend:
         compile: bool = False,
         saving: Saving = SAVING_NOTHING,
     ) -> None:
-        """`compile` changes nothing, as everything is compiled. Of `saving` it knows to share parameters out: pictures are
-        decoded one by one anyway, and planning refuses the rest. Raises RecipeError when the device is not here."""
+        """`compile` changes nothing, as everything is compiled. Of `saving` it knows to share parameters out: pictures
+        are decoded one by one anyway, and planning refuses the rest. Raises RecipeError when the device is not here.
+        """
         keep_programs()
         self.threads = set_threads(threads or physical_cores())
         self._devices = pick_devices(device)

@@ -1,4 +1,4 @@
-"""Whole sweeps: drawn together and equal to single runs, taken up again, shared, stopped, killed, and with failing jobs."""
+"""Whole sweeps: drawn together like single runs, taken up again, shared, stopped, killed, and with failing jobs."""
 
 from __future__ import annotations
 
