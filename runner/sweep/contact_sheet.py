@@ -26,6 +26,7 @@ NAME = "contact_sheet"
 PIXELS = 24_000_000  # of one sheet: what viewers and printers still take in one piece
 WIDTH = 2560  # of a sheet, about; narrower where the grid is
 MARGIN, GAP = 40, 10
+BOTTOM = MARGIN - GAP  # every row of cells already ends in a gap
 LARGEST, SMALLEST = 256, 128  # the longer side of a cell
 ROW_LABEL = 320  # widest, in pixels
 TEXT, SMALL, TITLE = 22, 18, 36  # font sizes
@@ -41,7 +42,7 @@ def write_contact_sheets(
     no more needed are removed. Raises RecipeError for a key that does not vary.
     """
     grid = _Grid.of(results, rows, columns)
-    sheets = _paginated(grid.strips(), (pixels // grid.width) - _heading_height(grid))
+    sheets = _paginated(grid.strips(), pixels // grid.width - _heading_height(grid) - BOTTOM)
     names = [f"{NAME}.png"] if len(sheets) == 1 else [f"{NAME}_{number}.png" for number in range(1, len(sheets) + 1)]
     for number, (name, strips) in enumerate(zip(names, sheets, strict=True), 1):
         data = io.BytesIO()
@@ -262,7 +263,7 @@ def _drawn(grid: _Grid, strips: Sequence[_Strip], number: str) -> Image.Image:
     from PIL import Image, ImageDraw
 
     top = _heading_height(grid)
-    sheet = Image.new("RGB", (grid.width, top + sum(strip.height for strip in strips) + MARGIN - GAP), PAPER)
+    sheet = Image.new("RGB", (grid.width, top + sum(strip.height for strip in strips) + BOTTOM), PAPER)
     canvas = ImageDraw.Draw(sheet)
     lettered(grid.results.name, TITLE, grid.width - 2 * MARGIN).draw(canvas, MARGIN, MARGIN - 8, INK)
     told = lettered(_told(grid.results), SMALL, grid.width - 2 * MARGIN, 3)

@@ -110,4 +110,12 @@ def _draws(name: str, text: str) -> bool:
 def _has(name: str, letter: str) -> bool:
     """Whether a font has a letter: it draws another shape than the box for letters that no font has."""
     font = _named(name, 20)
-    return font is not None and bytes(font.getmask(letter)) != bytes(font.getmask("\uffff"))
+    return font is not None and _shape(font, letter) != _shape(font, "\uffff")
+
+
+def _shape(font: FreeTypeFont, letter: str) -> bytes:
+    from PIL import Image, ImageDraw
+
+    image = Image.new("L", (40, 40))
+    ImageDraw.Draw(image).text((5, 5), letter, fill=255, font=font)
+    return image.tobytes()

@@ -76,6 +76,7 @@ def content(results: SweepResults, *, rows: str | None = None, columns: str | No
         "images": [
             {
                 **_facts(image, results.folder, places),
+                "metrics": [_number(image.metrics.get(name)) for name in metrics],
                 "recipe": recipes[image.recipe],
                 "thumbnail": _base64(small),
             }

@@ -6,16 +6,15 @@ A copy is named by the hash of the picture's pixels: it can be lost, but it cann
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator, Sequence
+import os
+from collections.abc import Sequence
 from pathlib import Path
 
-from runner.outputs import write_together
 from runner.sweep.results import ImageResult, SweepResults
 
 FOLDER = ".thumbnails"
 FEW = 500  # so many pictures still get large copies: about 15 kB each in the page
 LARGE, SMALL = 256, 160
-_TOGETHER = 64
 
 
 def thumbnails(results: SweepResults, images: Sequence[ImageResult]) -> list[bytes]:
@@ -28,14 +27,11 @@ def thumbnails(results: SweepResults, images: Sequence[ImageResult]) -> list[byt
     names = [f"{image.sha256}_{side}.webp" for image in images]
     kept = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
     missing = {name: image for name, image in zip(names, images, strict=True) if name not in kept}
-    new: dict[str, bytes] = {}
     if missing:
         folder.mkdir(exist_ok=True)
-        for made in _made(missing, side):
-            write_together(folder, made.items())
-            new |= made
+    new = {name: _kept(folder / name, _small_copy(image.file, side)) for name, image in missing.items()}
     read = {name: (folder / name).read_bytes() for name in kept.intersection(names)} | new
-    return [read.get(name, b"") for name in names]
+    return [read[name] for name in names]
 
 
 def _side(results: SweepResults) -> int:
@@ -44,17 +40,13 @@ def _side(results: SweepResults) -> int:
     return LARGE if max(len(results.images), results.planned * per_job) <= FEW else SMALL
 
 
-def _made(images: dict[str, ImageResult], side: int) -> Iterator[dict[str, bytes]]:
-    """New copies by name, some at a time."""
-    made: dict[str, bytes] = {}
-    for name, image in images.items():
-        data = _small_copy(image.file, side)
-        if data:
-            made[name] = data
-        if len(made) == _TOGETHER:
-            yield made
-            made = {}
-    yield made
+def _kept(path: Path, data: bytes) -> bytes:
+    """The data, whole in its file or not there; not forced to the disk, as a copy that is lost is made again."""
+    if data:
+        waiting = path.with_suffix(f".{os.getpid()}.part")
+        waiting.write_bytes(data)
+        waiting.replace(path)
+    return data
 
 
 def _small_copy(file: Path, side: int) -> bytes:

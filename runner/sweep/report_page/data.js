@@ -104,12 +104,13 @@ function figure(image, name) {
   return value === null || value === undefined ? null : Number(value);
 }
 
-function shown(value) {
+/** A figure as people read it, with at most so many significant digits. */
+function shown(value, digits = 4) {
   if (value === null || Number.isNaN(value)) return "–";
   if (!Number.isFinite(value)) return value > 0 ? "∞" : "−∞";
   if (Number.isInteger(value)) return String(value);
   const size = Math.abs(value);
-  return size >= 1000 ? value.toFixed(0) : size >= 0.001 ? String(Number(value.toPrecision(4))) : value.toExponential(2);
+  return size >= 1000 ? value.toFixed(0) : size >= 0.001 ? String(Number(value.toPrecision(digits))) : value.toExponential(digits - 2);
 }
 
 function mean(values) {

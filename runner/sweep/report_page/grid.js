@@ -29,7 +29,7 @@ function captionElement(image, span) {
   const own = ownValues(image).map(([key, value]) => (/^[-\d.]+$/.test(value) ? `${key} ${value}` : value)).join(" · ");
   if (chosen.caption === "" && own === "") return null;
   const value = chosen.caption === "" ? null : figure(image, chosen.caption);
-  const text = chosen.caption === "" ? null : make("b", {}, chosen.caption === "seconds" ? `${shown(value)} s` : shown(value));
+  const text = chosen.caption === "" ? null : make("b", {}, chosen.caption === "seconds" ? `${shown(value, 3)} s` : shown(value, 3));
   const meter = span && value !== null && Number.isFinite(value) && span[1] > span[0]
     ? make("i", { style: `width:${(100 * (value - span[0])) / (span[1] - span[0])}%` }) : null;
   return make("figcaption", { title: own },
@@ -86,7 +86,7 @@ function headElement(side, value, average) {
   const other = side === "columns" ? "sortRows" : "sortColumns"; // a column's head sorts the rows by that column
   const sort = chosen[other]?.by === value ? chosen[other] : null;
   const inside = [make("span", { class: "text" }, labelOf(key, value) || "(empty)", sort ? arrow(sort, side === "columns") : null),
-    isMeasured() && average !== null ? make("span", { class: "mean", title: `mean ${named(chosen.caption)}` }, `mean ${shown(average)}`) : null];
+    isMeasured() && average !== null ? make("span", { class: "mean", title: `mean ${named(chosen.caption)}` }, `mean ${shown(average, 3)}`) : null];
   const sortable = isMeasured() && chosen[side === "columns" ? "rows" : "columns"] !== null;
   return make("th", { scope: side === "columns" ? "col" : "row" }, sortable
     ? make("button", { class: sort ? "head sorted" : "head", title: `Sort the ${side === "columns" ? "rows" : "columns"} by ${named(chosen.caption)} here`, onclick: () => turn(other, value) }, ...inside)

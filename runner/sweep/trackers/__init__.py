@@ -6,12 +6,15 @@ a file here and an extra of the same name in pyproject.toml.
 
 from __future__ import annotations
 
+import hashlib
 import importlib
 import inspect
+import os
 import re
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from runner.errors import Problem, RecipeError, nearest, typed
@@ -29,14 +32,10 @@ def tracker(name: str, settings: Sequence[str] = ()) -> Callable[[SweepResults],
     if name not in TRACKERS:
         unknown = f"there is no tracker '{name}'"
         raise RecipeError([Problem(typed(f"--to {name}"), unknown, TRACKERS, nearest(name, TRACKERS))])
-    try:
-        export = importlib.import_module(f"runner.sweep.trackers.{name}").export
-    except ModuleNotFoundError as error:
-        missing = f"the Python package '{error.name}' is not installed"
-        hint = f"pip install 'diffusion-recipes[{name}]'"
-        raise RecipeError([Problem(typed(f"--to {name}"), missing, hint=hint)]) from error
+    library(name)
+    export = importlib.import_module(f"runner.sweep.trackers.{name}").export
     known = tuple(inspect.signature(export).parameters)[1:]
-    given = dict(word.partition("=")[::2] for word in settings)
+    given = {option: value for option, _, value in (word.partition("=") for word in settings)}
     problems = [
         Problem(typed(word), f"the export to {name} has no option '{word}'", known, nearest(word, known))
         for word in given
@@ -47,12 +46,27 @@ def tracker(name: str, settings: Sequence[str] = ()) -> Callable[[SweepResults],
     return partial(export, **given)
 
 
+def library(name: str) -> ModuleType:
+    """A tracker's Python library, which no one needs who does not use it. Raises RecipeError where it is missing."""
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        missing = f"the Python package '{error.name}' is not installed"
+        hint = f"pip install 'diffusion-recipes[{name}]'"
+        raise RecipeError([Problem(typed(f"--to {name}"), missing, hint=hint)]) from error
+
+
 def jobs(results: SweepResults) -> dict[str, list[ImageResult]]:
     """A sweep's pictures by job."""
     found: dict[str, list[ImageResult]] = {}
     for image in results.images:
         found.setdefault(image.job, []).append(image)
     return {job: sorted(images, key=lambda image: image.index) for job, images in found.items()}
+
+
+def sweep_id(results: SweepResults) -> str:
+    """The same for the same folder, so that a sweep handed over twice is one sweep there."""
+    return hashlib.sha256(os.fsencode(results.folder.resolve())).hexdigest()[:16]
 
 
 def job_name(varied: Mapping[str, Any], job: str) -> str:

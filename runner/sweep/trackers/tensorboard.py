@@ -5,8 +5,6 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-from torch.utils.tensorboard import SummaryWriter
-
 from runner.outputs import read_pixels
 from runner.sweep.results import SweepResults
 from runner.sweep.trackers import figures_of, job_name, jobs, labels
@@ -14,6 +12,8 @@ from runner.sweep.trackers import figures_of, job_name, jobs, labels
 
 def export(results: SweepResults, folder: str | None = None) -> str:
     """Write event files into `folder` (the sweep's own `tensorboard` by default); a job's earlier ones are replaced."""
+    from torch.utils.tensorboard import SummaryWriter
+
     root = Path(folder) if folder is not None else results.folder / "tensorboard"
     for job, images in jobs(results).items():
         run = root / job_name(images[0].varied, job)

@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
-import hashlib
-
-import wandb
-
 from runner.sweep.layout import label, ordered
 from runner.sweep.results import SweepResults
 from runner.sweep.table import row
-from runner.sweep.trackers import left_files
+from runner.sweep.trackers import left_files, library, sweep_id
 
 
 def export(
     results: SweepResults, project: str = "diffusion-recipes", entity: str | None = None, mode: str | None = None
 ) -> str:
     """Hand a sweep over; mode is online, offline or disabled. The same folder is the same run, written again."""
-    number = hashlib.sha256(str(results.folder.resolve()).encode("utf-8", "replace")).hexdigest()[:16]
+    wandb = library("wandb")
+    number = sweep_id(results)
     run = wandb.init(
         project=project,
         entity=entity,
-        mode=mode,  # type: ignore[arg-type]  # a word of the command line; wandb checks it
+        mode=mode,
         id=number,
         resume="allow",
         name=f"{results.name} {results.folder.name}",

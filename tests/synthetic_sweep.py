@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import io
+import json
+import re
 from collections.abc import Mapping, Sequence
 from itertools import product
 from pathlib import Path
@@ -49,6 +51,12 @@ def sweep(
         elif number not in missing:
             images.append(_image(folder, number, job, varied, spot, size, metrics))
     return SweepResults("shapes", folder, axes, images, failures, len(jobs) if planned is None else planned, **more)
+
+
+def data_of(page: Path) -> dict[str, Any]:
+    """What a sweep's page holds as data."""
+    (text,) = re.findall(r'<script type="application/json" id="data">(.*?)</script>', page.read_text("utf-8"))
+    return json.loads(text)
 
 
 def _image(
