@@ -23,10 +23,10 @@ from runner.errors import Problem, RecipeError
 from runner.outputs import to_json, write_atomically
 from runner.sweep.partition import Item, Together, partition
 from runner.sweep.results import Failure, ImageResult, SweepResults
+from runner.sweep.scores import LATENTS, read_scores
 
 FORMAT = 1
-PLAN, IMAGES, LATENTS, BATCHES, FAILURES, CLAIMS = "plan.json", "images", "latents", "batches", "failures", ".claims"
-COMPARISON = "comparison.json"
+PLAN, IMAGES, BATCHES, FAILURES, CLAIMS = "plan.json", "images", "batches", "failures", ".claims"
 
 
 @dataclass
@@ -59,7 +59,7 @@ class SweepFolder:
         """
         with self.locked("plan"):
             before = self.plan().batches if (self.root / PLAN).is_file() else {}
-            before |= self._taken_back()
+            before |= self._taken_back({item.id for item in items if item.recipe.compare is not None})
             drawn = self.drawn()
             missing = {item.id: item for item in items if item.id not in drawn}
             kept = {name: batch for name, batch in before.items() if missing.keys() >= set(batch.items)}
@@ -77,12 +77,14 @@ class SweepFolder:
             self.save(plan)
         return plan
 
-    def _taken_back(self) -> dict[str, Together]:
-        """Forgets records that no longer hold: of batches whose pictures were deleted (returned, to be drawn again as
-        they were), or that were split because they failed."""
+    def _taken_back(self, compared: set[str]) -> dict[str, Together]:
+        """Forgets records that no longer hold: of batches that were split because they failed, and of those whose
+        pictures were deleted or have no latents to compare, which are returned, to be drawn again as they were."""
         lost = {}
         for name, record in list(self.records()):
-            if all((self.root / image["file"]).is_file() for image in record["items"]) and record["items"]:
+            files = [self.root / image["file"] for image in record["items"]]
+            files += [self.root / LATENTS / f"{i['id']}.npy" for i in record["items"] if i["id"] in compared]
+            if files and all(file.is_file() for file in files):
                 continue
             if record["items"]:
                 lost[name] = Together(name, tuple(image["id"] for image in record["items"]), record["threads"])
@@ -189,10 +191,10 @@ def load_results(folder: Path) -> SweepResults:
 
 def results(folder: SweepFolder, plan: SweepPlan) -> SweepResults:
     """See `load_results`."""
-    comparison = _comparison(folder.root)
+    scores = read_scores(folder)
     wanted = set(plan.wanted)
     images = {
-        image["id"]: _image(folder.root, image, plan.items[image["id"]], comparison["metrics"].get(image["id"], {}))
+        image["id"]: _image(folder.root, image, plan.items[image["id"]], scores["metrics"].get(image["id"], {}))
         for _, record in folder.records()
         for image in record["items"]
         if image["id"] in wanted
@@ -209,18 +211,9 @@ def results(folder: SweepFolder, plan: SweepPlan) -> SweepResults:
         images=[images[item] for item in plan.wanted if item in images],
         failures=[failures[item] for item in plan.wanted if item in failures],
         planned=len(plan.wanted),
-        plots=comparison["plots"],
-        notes=comparison["notes"],
+        plots=scores["plots"],
+        notes=scores["notes"],
     )
-
-
-def _comparison(root: Path) -> dict[str, Any]:
-    """What the comparison left (runner.sweep.compare), if the sweep has one: metrics by item, plots, notes."""
-    try:
-        found = json.loads((root / COMPARISON).read_text(encoding="utf-8"))
-        return {"metrics": found["metrics"], "plots": found["plots"], "notes": found["notes"]}
-    except (OSError, ValueError, KeyError, TypeError):
-        return {"metrics": {}, "plots": {}, "notes": []}
 
 
 def _image(root: Path, found: Mapping[str, Any], entry: Mapping[str, Any], metrics: Mapping[str, float]) -> ImageResult:

@@ -15,11 +15,13 @@ from typing import TYPE_CHECKING
 from runner.errors import Problem, RecipeError
 from runner.interrupts import Interrupted, InterruptGuard
 from runner.outputs import to_json, why_not_writable, write_atomically
+from runner.session import Session
 from runner.sweep.folder import SweepFolder, SweepPlan, results
 from runner.sweep.partition import Together
 from runner.sweep.planning import settle
 from runner.sweep.progress import SweepProgress
 from runner.sweep.results import Failure
+from runner.sweep.scores import score
 from runner.sweep.worker import Stop, Worker
 
 if TYPE_CHECKING:
@@ -49,6 +51,7 @@ def run_sweep(composition: Composition, *, progress: bool = True) -> SweepOutcom
         try:
             if why := why_not_writable(root):
                 raise RecipeError([Problem("output.dir", why)])
+            _check_comparison(composition)
             items = settle(composition)
             folder = SweepFolder(root)
             plan = folder.adopt(composition.recipe_name, composition.axes, items)
@@ -61,7 +64,9 @@ def run_sweep(composition: Composition, *, progress: bool = True) -> SweepOutcom
                 reporter.close()
             except Stop:
                 reporter.close()
-            run.leave(compare=composition)
+            if composition.base.compare is not None:
+                score(folder, plan, Session(), reporter.say)
+            run.leave()
         except KeyboardInterrupt as stop:
             raise _stopped(stop, root) from None
     found = results(folder, plan)
@@ -98,14 +103,10 @@ class _Sweep:
             waiting = [batch for batch in waiting if not worker.do(batch)]
         worker.meter.keep()
 
-    def leave(self, compare: Composition | None = None) -> None:
-        """Writes the table, the sheets and the report of what there is; compares first where the recipe says so."""
+    def leave(self) -> None:
+        """Writes the table, the sheets and the report of what there is."""
         from runner.sweep.leave import leave
 
-        if compare is not None and getattr(compare.base, "compare", None) is not None:
-            from runner.sweep.compare import compare_sweep
-
-            compare_sweep(self.folder, self.plan, self.reporter.say)
         found = results(self.folder, self.plan)
         if found.images or found.failures:
             with self.folder.locked("report"):
@@ -116,6 +117,15 @@ class _Sweep:
         if time.monotonic() - self._left > REPORT_EVERY:
             self.leave()
             self._left = time.monotonic()
+
+
+def _check_comparison(composition: Composition) -> None:
+    """Raises RecipeError where the recipe compares and this machine has not what that takes."""
+    if composition.base.compare is not None:
+        from runner.sweep.compare import comparison_problems
+
+        if problems := comparison_problems(composition.base):
+            raise RecipeError(problems)
 
 
 def _own_share(batches: list[Together], shard: str | None) -> list[Together]:

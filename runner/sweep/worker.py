@@ -6,6 +6,7 @@ takes with it is found by drawing its pictures one by one. Planning and reports 
 
 from __future__ import annotations
 
+import io
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
@@ -20,8 +21,9 @@ from runner.outputs import ImageRecord, encode_image, pack, pixel_sha256, write_
 from runner.plan import Pins, Planner
 from runner.provenance import versions
 from runner.session import Drawn, Session, Shot, Stopwatch
-from runner.sweep.folder import IMAGES, LATENTS, SweepFolder, SweepPlan
+from runner.sweep.folder import IMAGES, SweepFolder, SweepPlan
 from runner.sweep.partition import Together, alone
+from runner.sweep.scores import LATENTS
 from runner.sweep.speed import Meter
 
 if TYPE_CHECKING:
@@ -139,7 +141,7 @@ class Worker:
                 }
             )
         write_together(self.folder.folder(IMAGES), files)
-        if any(getattr(plan.recipe, "compare", None) for plan in plans):
+        if any(plan.recipe.compare for plan in plans):
             self._keep_latents(batch, self._latents(drawn))
         watch.seconds["save"] += time.perf_counter() - begun
         nfe = sum(plan.tableau.nfe for plan in plans)
@@ -165,8 +167,6 @@ class Worker:
         return drawn.backend.to_numpy(drawn.latents)
 
     def _keep_latents(self, batch: Together, latents: np.ndarray) -> None:
-        import io
-
         files = []
         for item, one in zip(batch.items, latents, strict=True):
             buffer = io.BytesIO()
