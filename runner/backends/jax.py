@@ -124,6 +124,10 @@ class JaxBackend:
     def _everywhere(self, array: np.ndarray) -> Array:
         return jax.device_put(np.asarray(array), self.layout.everywhere)
 
+    def join(self, arrays: Sequence[Any]) -> Array:
+        """See `Backend.join`."""
+        return jnp.concatenate([jnp.asarray(array) for array in arrays])
+
     def denoise(
         self,
         unet: Component,

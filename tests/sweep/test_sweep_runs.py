@@ -29,6 +29,9 @@ def checkpoint(family: Callable[[str], Path]) -> str:
     return f"checkpoint.repo={family('sd15')}"
 
 
+BACKENDS = pytest.mark.parametrize("backend", ["torch", "jax"])
+
+
 @pytest.fixture
 def draws(monkeypatch: pytest.MonkeyPatch) -> list[list[int]]:
     """The seeds of every batch that is drawn, as it is drawn."""
@@ -58,13 +61,15 @@ def test_jobs_of_different_schedulers_scales_and_prompts_share_a_batch(here, che
     assert [len(seeds) for seeds in draws] == [16]
 
 
-def test_fused_pictures_equal_those_of_single_runs(here, checkpoint) -> None:
+@BACKENDS
+def test_fused_pictures_equal_those_of_single_runs(here, checkpoint, backend) -> None:
     """No pixel is off by more than 2/255: a batch moves the last bit, and nothing else."""
-    here.run("-m", *AXES, *SHORT, checkpoint)
+    words = [*AXES, *SHORT, checkpoint, f"backend={backend}", "backend.dtype=float32"]
+    here.run("-m", *words)
     images = load_results(SWEEP).images
     assert len(images) == 16
     session = Session()
-    for job in here.compose(*AXES, *SHORT, checkpoint, multirun=True).jobs:
+    for job in here.compose(*words, multirun=True).jobs:
         (found,) = [image for image in images if dict(image.varied) == job.overrides]
         alone = execute(job.recipe, folder=Path("single") / job.label, progress=False, session=session)
         apart = np.abs(read_pixels(found.file).astype(int) - read_pixels(alone.images[0]).astype(int))
