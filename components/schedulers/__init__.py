@@ -11,7 +11,7 @@ from functools import cache
 from typing import Any
 
 from components.schedulers.options import Option, OptionProblem, SchedulerConfigError, nearest
-from components.schedulers.tableau import Clip, Tableau, TableauError, stack
+from components.schedulers.tableau import Clip, Tableau, TableauError, stack, stackable
 
 _SHARED = {"adams", "base", "brownian", "config", "edm", "exponential", "facade", "flow", "noise", "options"}
 _SHARED |= {"published", "schedule", "spacing", "tableau"}
@@ -30,6 +30,7 @@ __all__ = [
     "option_owners",
     "scheduler_classes",
     "stack",
+    "stackable",
 ]
 
 
@@ -85,4 +86,8 @@ def __getattr__(name: str) -> Any:
         return AysSchedules
     if name.endswith("Scheduler") and name in scheduler_classes():
         return scheduler_classes()[name]
+    if name.startswith("Flax") and name.removeprefix("Flax") in scheduler_classes():
+        from components.flax_schedulers import flax_scheduler
+
+        return flax_scheduler(name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

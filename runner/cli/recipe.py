@@ -10,7 +10,7 @@ from types import ModuleType
 from runner.cli.guard import guarded
 from runner.errors import Problem, RecipeError, nearest, typed
 
-VERBS = ("ls", "cat", "cp", "check", "plan", "schedule", "replay", "report", "export")
+VERBS = ("ls", "cat", "cp", "check", "plan", "schedule", "schedulers", "replay", "report", "export")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -51,7 +51,7 @@ def _help() -> str:
 
 def read_words(argv: Sequence[str], flags: Sequence[str] = (), *, verb: str) -> tuple[set[str], list[str]]:
     """The flags given and the other words. Raises RecipeError for a flag the verb does not have."""
-    given = {word for word in argv if word.startswith("--")}
+    given = {word for word in argv if word in flags}
     known = (*flags, "--help")
     problems = [
         Problem(typed(word), f"recipe {verb} has no option '{word}'", known, nearest(word, known))
