@@ -126,7 +126,7 @@ class _Grid:
         """The combinations of the other keys that occur, in the order asked for."""
         found = {key[:-2] for key in self.cells}
         for failure in self.results.failures:
-            spot = layout.labels(failure.varied)
+            spot = layout.place(failure)
             if all(key in spot for key in self.sections):
                 found.add(tuple(spot[key] for key in self.sections))
         ranks = [{text: at for at, text in enumerate(self.axes[key])} for key in self.sections]
@@ -196,7 +196,7 @@ class _Grid:
     def _failed(self, key: tuple[str, ...]) -> bool:
         spot = dict(zip((*self.sections, self.rows, self.columns), key, strict=True))
         return any(
-            all(spot.get(name, text) == text for name, text in layout.labels(failure.varied).items())
+            all(spot.get(name, text) == text for name, text in layout.place(failure).items())
             for failure in self.results.failures
         )
 

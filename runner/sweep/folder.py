@@ -200,7 +200,7 @@ def results(folder: SweepFolder, plan: SweepPlan) -> SweepResults:
         if image["id"] in wanted
     }
     failures = {
-        item: Failure(item, plan.items[item]["varied"], message)
+        item: _failure(item, plan.items[item], message)
         for item, message in folder.failures().items()
         if item in wanted and item not in images
     }
@@ -232,6 +232,10 @@ def _image(root: Path, found: Mapping[str, Any], entry: Mapping[str, Any], metri
         height=found["height"],
         metrics={**found.get("metrics", {}), **metrics},
     )
+
+
+def _failure(item: str, entry: Mapping[str, Any], message: str) -> Failure:
+    return Failure(item, entry["varied"], message, seed=entry["recipe"]["seed"] + entry["index"])
 
 
 def _entry(item: Item) -> dict[str, Any]:

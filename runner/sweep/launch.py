@@ -103,19 +103,19 @@ class _Sweep:
             waiting = [batch for batch in waiting if not worker.do(batch)]
         worker.meter.keep()
 
-    def leave(self) -> None:
+    def leave(self, *, sheets: bool = True) -> None:
         """Writes the table, the sheets and the report of what there is."""
         from runner.sweep.leave import leave
 
         found = results(self.folder, self.plan)
         if found.images or found.failures:
             with self.folder.locked("report"):
-                leave(found)
+                leave(found, sheets=sheets)
 
     def _committed(self, batch: Together) -> None:
         self.reporter.batch_done(batch)
         if time.monotonic() - self._left > REPORT_EVERY:
-            self.leave()
+            self.leave(sheets=False)
             self._left = time.monotonic()
 
 
