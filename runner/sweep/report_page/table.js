@@ -85,18 +85,19 @@ function failuresElement() {
 }
 
 function plotsElement() {
-  const plots = data.plots.map(({ title, svg }) =>
-    make(
-      "figure",
-      { class: "plot" },
-      make("h2", {}, title),
-      make("img", { src: `data:image/svg+xml;base64,${svg}`, alt: title }),
-    ),
-  );
+  const plots = data.plots.map(({ title, svg }) => {
+    const image = make("img", { src: `data:image/svg+xml;base64,${svg}`, alt: title });
+    const plot = make("figure", { class: "plot" }, image);
+    // several panels beside each other take the whole width
+    image.addEventListener("load", () => plot.classList.toggle("wide", image.naturalWidth > 1.8 * image.naturalHeight));
+    return plot;
+  });
+  const notes = make("ul", {}, ...data.notes.map((note) => make("li", {}, note)));
+  const heading = make("h2", {}, "What the figures mean, and what they do not");
   return make(
     "div",
     {},
-    data.notes.length ? make("div", { class: "notes" }, ...data.notes.map((note) => make("p", {}, note))) : null,
     make("div", { class: "plots" }, ...plots),
+    data.notes.length ? make("section", { class: "notes" }, heading, notes) : null,
   );
 }
