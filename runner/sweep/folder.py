@@ -129,6 +129,10 @@ class SweepFolder:
         """Marks a batch as done; its pictures are there already."""
         write_atomically(self.folder(BATCHES) / f"{batch.id}.json", to_json(record))
 
+    def commit_split(self, batch: Together) -> None:
+        """Marks a batch as over whose pictures were drawn one by one, or failed so."""
+        self.commit(batch, {"split": True, "items": []})
+
     def fail(self, item: str, message: str) -> None:
         write_atomically(self.folder(FAILURES) / f"{item}.json", to_json({"message": message}))
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -25,6 +25,7 @@ from runner.sweep.worker import Stop, Worker
 
 if TYPE_CHECKING:
     from runner.compose import Composition
+    from runner.schema import Recipe
 
 REPORT_EVERY = 30.0  # seconds; what the report shows may be that old while the sweep goes on
 POLL = 0.5  # seconds between two looks at what other processes have done
@@ -50,11 +51,15 @@ def run_sweep(composition: Composition, *, progress: bool = True) -> SweepOutcom
         try:
             if why := why_not_writable(root):
                 raise RecipeError([Problem("output.dir", why)])
+            if composition.base.launcher != "warm":
+                from runner.sweep.launchers import check
+
+                check(composition.base)
             items = settle(composition)
             folder = SweepFolder(root)
             plan = folder.adopt(composition.recipe_name, composition.axes, items)
             _leave_recipe(composition, root)
-            batches = _own_share(list(plan.batches.values()), composition.base.shard)
+            batches = own_share(list(plan.batches.values()), composition.base.shard)
             reporter = SweepProgress(plan, batches, speak=progress)
             run = _Sweep(folder, plan, reporter, guard)
             try:
@@ -62,7 +67,7 @@ def run_sweep(composition: Composition, *, progress: bool = True) -> SweepOutcom
                 reporter.close()
             except Stop:
                 reporter.close()
-            run.leave(compare=composition)
+            leave_report(folder, plan, reporter.say if compares(composition.base) else None)
         except KeyboardInterrupt as stop:
             raise _stopped(stop, root) from None
     found = results(folder, plan)
@@ -82,7 +87,7 @@ class _Sweep:
         if base.launcher != "warm":
             from runner.sweep.launchers import launch
 
-            launch(base, self.folder, self.plan, batches, self.reporter)
+            launch(base, self.folder, self.plan, batches, self.reporter, self._committed)
             return
         worker = Worker(
             self.folder,
@@ -98,27 +103,33 @@ class _Sweep:
             time.sleep(POLL)
             waiting = [batch for batch in waiting if not worker.do(batch)]
 
-    def leave(self, compare: Composition | None = None) -> None:
-        """Writes the table, the sheets and the report of what there is; compares first where the recipe says so."""
-        from runner.sweep.leave import leave
-
-        if compare is not None and getattr(compare.base, "compare", None) is not None:
-            from runner.sweep.compare import compare_sweep
-
-            compare_sweep(self.folder, self.plan, self.reporter.say)
-        found = results(self.folder, self.plan)
-        if found.images or found.failures:
-            with self.folder.locked("report"):
-                leave(found)
-
     def _committed(self, batch: Together) -> None:
         self.reporter.batch_done(batch)
         if time.monotonic() - self._left > REPORT_EVERY:
-            self.leave()
+            leave_report(self.folder, self.plan)
             self._left = time.monotonic()
 
 
-def _own_share(batches: list[Together], shard: str | None) -> list[Together]:
+def leave_report(folder: SweepFolder, plan: SweepPlan, compared: Callable[[str], None] | None = None) -> None:
+    """Writes the table, the sheets and the report of what there is; compares first where told whom to say so."""
+    from runner.sweep.leave import leave
+
+    if compared is not None:
+        from runner.sweep.compare import compare_sweep
+
+        compare_sweep(folder, plan, compared)
+    found = results(folder, plan)
+    if found.images or found.failures:
+        with folder.locked("report"):
+            leave(found)
+
+
+def compares(base: Recipe) -> bool:
+    """Whether the recipe asks for a comparison by numbers."""
+    return getattr(base, "compare", None) is not None
+
+
+def own_share(batches: list[Together], shard: str | None) -> list[Together]:
     """The i-th of n parts; all of them without a shard. Raises RecipeError for a part there is not."""
     if shard is None:
         return batches
