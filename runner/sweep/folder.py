@@ -33,6 +33,7 @@ COMPARISON = "comparison.json"
 class SweepPlan:
     """plan.json: what the latest command wants. wanted: ids of its pictures, in order; axes: its varied keys with their
     values; items: id → label, varied, index, nfe, steps and recipe; batches: of the pictures still to be drawn.
+    order: ids of all batches ever planned here, so that a part of a sweep (`share`) is the same one while others go on.
     """
 
     name: str
@@ -40,6 +41,17 @@ class SweepPlan:
     wanted: list[str]
     items: dict[str, dict[str, Any]] = field(default_factory=dict)
     batches: dict[str, Together] = field(default_factory=dict)
+    order: list[str] = field(default_factory=list)
+
+    def share(self, part: str | None) -> list[Together]:
+        """The batches of the i-th of n parts ("i/n"), all without one. Raises RecipeError for a part there is not."""
+        if part is None:
+            return list(self.batches.values())
+        number, parts = map(int, part.split("/"))
+        if number > parts:
+            hint = f"from 1/{parts} to {parts}/{parts}"
+            raise RecipeError([Problem("shard", f"there is no part {number} of {parts}", hint=hint)])
+        return [self.batches[name] for name in self.order[number - 1 :: parts] if name in self.batches]
 
 
 class SweepFolder:
@@ -58,22 +70,28 @@ class SweepFolder:
         the last bit. What failed before is tried again.
         """
         with self.locked("plan"):
-            before = self.plan().batches if (self.root / PLAN).is_file() else {}
+            earlier = self.plan() if (self.root / PLAN).is_file() else SweepPlan(name, {}, [])
+            ended = {name for name, _ in self.records()}
             done = self.done()
             drawn = {image["id"] for name, record in self.records() if name in done for image in record["items"]}
             missing = {item.id: item for item in items if item.id not in drawn}
-            kept = {name: batch for name, batch in before.items() if missing.keys() >= set(batch.items)}
+            kept = {name: batch for name, batch in earlier.batches.items() if missing.keys() >= set(batch.items)}
             planned = {item for batch in kept.values() for item in batch.items}
             fresh = partition([item for key, item in missing.items() if key not in planned])
+            batches = kept | {batch.id: batch for batch in fresh}
             plan = SweepPlan(
                 name=name,
                 axes={key: list(values) for key, values in axes.items()},
                 wanted=list(dict.fromkeys(item.id for item in items)),
                 items={item.id: _entry(item) for item in items},
-                batches=kept | {batch.id: batch for batch in fresh},
+                batches=batches,
+                order=list(dict.fromkeys([*earlier.order, *batches])),
             )
             for item in missing:
                 (self.root / FAILURES / f"{item}.json").unlink(missing_ok=True)
+            for name in ended & plan.batches.keys():  # it ended without these pictures, or they were taken away since
+                (self.root / BATCHES / f"{name}.json").unlink(missing_ok=True)
+                del self._read[name]
             self.save(plan)
         return plan
 
@@ -83,7 +101,7 @@ class SweepFolder:
         try:
             found = json.loads(path.read_text(encoding="utf-8"))
             batches = {b["id"]: Together(b["id"], tuple(b["items"]), b["threads"]) for b in found["batches"]}
-            return SweepPlan(found["name"], found["axes"], found["wanted"], found["items"], batches)
+            return SweepPlan(found["name"], found["axes"], found["wanted"], found["items"], batches, found["order"])
         except OSError:
             hint = "name the folder that a sweep printed last"
             raise RecipeError(
@@ -100,6 +118,7 @@ class SweepFolder:
             "axes": plan.axes,
             "wanted": plan.wanted,
             "batches": batches,
+            "order": plan.order,
             "items": plan.items,
         }
         write_atomically(self.root / PLAN, json.dumps(data, ensure_ascii=False, separators=(",", ":")).encode())

@@ -59,7 +59,7 @@ def run_sweep(composition: Composition, *, progress: bool = True) -> SweepOutcom
             folder = SweepFolder(root)
             plan = folder.adopt(composition.recipe_name, composition.axes, items)
             _leave_recipe(composition, root)
-            batches = own_share(list(plan.batches.values()), composition.base.shard)
+            batches = plan.share(composition.base.shard)
             reporter = SweepProgress(plan, batches, speak=progress)
             run = _Sweep(folder, plan, reporter, guard)
             try:
@@ -127,18 +127,6 @@ def leave_report(folder: SweepFolder, plan: SweepPlan, compared: Callable[[str],
 def compares(base: Recipe) -> bool:
     """Whether the recipe asks for a comparison by numbers."""
     return getattr(base, "compare", None) is not None
-
-
-def own_share(batches: list[Together], shard: str | None) -> list[Together]:
-    """The i-th of n parts; all of them without a shard. Raises RecipeError for a part there is not."""
-    if shard is None:
-        return batches
-    number, parts = map(int, shard.split("/"))
-    if number > parts:
-        raise RecipeError(
-            [Problem("shard", f"there is no part {number} of {parts}", hint=f"from 1/{parts} to {parts}/{parts}")]
-        )
-    return batches[number - 1 :: parts]
 
 
 def _leave_recipe(composition: Composition, root: Path) -> None:

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import logging
 import os
+import sys
 from collections.abc import Callable, Sequence
+from contextlib import redirect_stdout
 from typing import TYPE_CHECKING
 
 from runner.errors import Problem
@@ -53,14 +55,12 @@ def launch(
     if ours:
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # who runs a recipe has not been asked
         ray.init(logging_level=logging.ERROR, log_to_driver=False)
-    pool = None
     try:
         seats = Seats.of(base, max(batch.threads for batch in batches))
         reporter.say(seats.told())
         pool = Pool(folder, plan, Backlog(plan, batches), reporter, after_batch, seats, stop=base.on_error == "stop")
-        pool.run()
+        with redirect_stdout(sys.stderr):  # where Ray tells of deaths; a command's own output is its folder
+            pool.run()
     finally:
-        if pool is not None:
-            pool.dismiss()
         if ours:
             ray.shutdown()

@@ -119,19 +119,18 @@ class Pool:
         self.idle_since: float | None = time.monotonic()
 
     def run(self) -> None:
-        """Has everything drawn. Raises Stop, NoWorkers."""
-        while self.backlog:
-            self.grow()
-            self.hand_out()
-            for reference in self.answered():
-                self.settle(self.pending.pop(reference), reference)
-            self.look()
-            self.say_if_idle()
-
-    def dismiss(self) -> None:
-        """Ends all workers, whatever they are at."""
-        for member in self.members:
-            ray.kill(member.handle)
+        """Has everything drawn, and ends all workers, whatever ends it. Raises Stop, NoWorkers."""
+        try:
+            while self.backlog:
+                self.grow()
+                self.hand_out()
+                for reference in self.answered():
+                    self.settle(self.pending.pop(reference), reference)
+                self.look()
+                self.say_if_idle()
+        finally:
+            for member in self.members:
+                ray.kill(member.handle)
 
     def grow(self) -> None:
         """Starts workers for the room there is. One more than there is room for waits: that is what autoscalers see."""

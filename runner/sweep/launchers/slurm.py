@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from runner.errors import Problem
 from runner.sweep.folder import SweepFolder, SweepPlan
-from runner.sweep.launch import compares, leave_report, own_share, say
+from runner.sweep.launch import compares, leave_report, say
 from runner.sweep.partition import Together
 from runner.sweep.progress import SweepProgress
 from runner.sweep.worker import Stop, Worker
@@ -97,7 +97,7 @@ class SlurmTask:
         """
         folder = SweepFolder(Path(self.root))
         plan = folder.plan()
-        batches = own_share(list(plan.batches.values()), self.shard)
+        batches = plan.share(self.shard)
         drawn: list[str] = []
 
         def after_batch(batch: Together) -> None:
