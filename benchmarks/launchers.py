@@ -121,9 +121,7 @@ def main() -> None:
             Counting.loads = Path(folder) / f"loads {kind.__name__}"
             count = len(run(words, options.workers, Counting, kind))
             loads = len(Counting.loads.read_text().splitlines())
-            print(
-                f"{count} batches of {options.checkpoints} checkpoints, {options.workers} workers, {name}: {loads} loads"
-            )
+            print(f"{count} batches of {len(copies)} checkpoints, {options.workers} workers, {name}: {loads} loads")
     ray.shutdown()
 
 

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import logging
 import os
-import sys
 from collections.abc import Callable, Sequence
 from contextlib import redirect_stdout
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from runner.errors import Problem
@@ -59,7 +59,7 @@ def launch(
         seats = Seats.of(base, max(batch.threads for batch in batches))
         reporter.say(seats.told())
         pool = Pool(folder, plan, Backlog(plan, batches), reporter, after_batch, seats, stop=base.on_error == "stop")
-        with redirect_stdout(sys.stderr):  # where Ray tells of deaths; a command's own output is its folder
+        with Path(os.devnull).open("w") as nowhere, redirect_stdout(nowhere):  # Ray tells of every death at length
             pool.run()
     finally:
         if ours:
