@@ -53,8 +53,8 @@ class Seats:
         if device.startswith("cuda") or (device == "auto" and any(node.get("GPU") for node in nodes)):
             return cls(1, 1, base.workers, threads)
         cpus: float = min(threads, max((int(node.get("CPU", 0)) for node in nodes), default=0) or threads)
-        if base.workers and len(nodes) == 1:  # more workers than the plan's threads leave room for: they share
-            share = nodes[0].get("CPU", 0) / base.workers
+        if base.workers and len(nodes) == 1 and nodes[0].get("CPU"):  # more than there is room for: they share it
+            share = nodes[0]["CPU"] / base.workers
             cpus = min(cpus, int(share) if share >= 1 else int(share * 100) / 100)
         return cls(0, cpus, base.workers, threads)
 
@@ -65,8 +65,8 @@ class Seats:
         return sum(int(node.get("CPU", 0) / self.cpus) for node in _nodes()) if self.cpus else 1
 
     def told(self) -> str:
-        each = "a GPU each" if self.gpus else f"{self.cpus:g} CPUs and {self.threads} threads each"
-        said = f"ray: up to {self.wanted or self.room()} workers, {each}"
+        each = "a GPU each" if self.gpus else f"CPUs each: {self.cpus:g}, threads: {self.threads}"
+        said = f"ray: up to {self.wanted or self.room()} workers ({each})"
         if not self.gpus and self.threads > self.cpus:
             said += f"; backend.threads={max(1, int(self.cpus))} would be faster (and another last bit)"
         return said
