@@ -91,9 +91,7 @@ def test_a_point_is_the_median_over_its_images() -> None:
 
 def test_no_kind_is_ranked_against_another() -> None:
     """The SDE's sampler is better in number at every cost, and leaves the ODE's front alone."""
-    found = curves(
-        [score("ode", "ddim", n, 0.5) for n in NFE] + [score("sde", "euler_a", n, 0.01) for n in NFE], [0.1]
-    )
+    found = curves([score("ode", "ddim", n, 0.5) for n in NFE] + [score("sde", "euler_a", n, 0.01) for n in NFE], [0.1])
     assert [curve.front for curve in found] == [(5,), (5,)]
 
 
