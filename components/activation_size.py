@@ -29,36 +29,33 @@ def unet_elements(
     positions = [count * height * width for height, width in sizes]
     peak, skips = 0, [widths[0] * positions[0]]
 
+    def note(*elements: int) -> None:
+        nonlocal peak
+        peak = max(peak, sum(skips) + max(elements))
+
     def attention(level: int) -> int:
         return _attention(config, level, sizes[level], count, scores)
 
-    def note(elements: int) -> None:
-        nonlocal peak
-        peak = max(peak, sum(skips) + elements)
-
     for level, (width, n) in enumerate(zip(widths, positions, strict=True)):
         for layer in range(layers[level]):
-            note(_resnet(widths[max(level - 1, 0)] if layer == 0 else width, width) * n)
-            note(attention(level) if attends[level] else 0)
+            before = widths[max(level - 1, 0)] if layer == 0 else width
+            note((_resnet(before, width) - before) * n, attention(level) if attends[level] else 0)
             skips.append(width * n)
         if level + 1 < len(widths):
             skips.append(width * positions[level + 1])
-            note(0)
-    note(_resnet(widths[-1], widths[-1]) * positions[-1])
-    note(attention(len(widths) - 1))
-    up = ["Attn" in kind for kind in config.up_block_types[::-1]]
-    hidden = widths[-1]
+    note((_resnet(widths[-1], widths[-1]) - widths[-1]) * positions[-1], attention(len(widths) - 1))
+    attends = ["Attn" in kind for kind in config.up_block_types[::-1]]
+    held = hidden = widths[-1]  # what a level was given stays until it is done
     for level in reversed(range(len(widths))):
         width, n = widths[level], positions[level]
-        for _ in range(layers[level] + 1):
-            joined = hidden + skips[-1] // n
-            note((hidden + joined) * n)
-            skips.pop()
-            note(_resnet(joined, width) * n)
-            note(attention(level) if up[level] else 0)
+        for layer in range(layers[level] + 1):
+            joined = hidden + skips.pop() // n
+            beside = (held + (hidden if layer else 0)) * n
+            note(beside + _resnet(joined, width) * n, beside + (attention(level) if attends[level] else 0))
             hidden = width
         if level > 0:
-            note(width * n + 2 * width * positions[level - 1])
+            note((held + width) * n + 2 * width * positions[level - 1])
+        held = width
     return peak
 
 
@@ -94,13 +91,15 @@ def _attention(config: UNet2DConditionConfig | UNet2DConfig, level: int, size: S
     n = count * size[0] * size[1]
     heads = config.per_block("attention_head_dim")[level]
     table = 2 * count * heads * (size[0] * size[1]) ** 2 if scores else 0
-    feed_forward = (3 + 8 + 4) * width * n  # image, tokens and their norm; values and gates; the gates' activation
-    return max(feed_forward, (3 + 4) * width * n + table)
+    feed_forward = (
+        (4 + 8 + 4) * width * n
+    )  # image, block's input, tokens, norm; values and gates; the gates' activation
+    return max(feed_forward, (3 + 5) * width * n + table)
 
 
 def _spatial(width: int, heads: int, size: Size, count: int, scores: bool) -> int:
     table = 2 * count * heads * (size[0] * size[1]) ** 2 if scores else 0
-    return (2 + 4) * width * count * size[0] * size[1] + table  # image and norm; queries, keys, values, result
+    return (2 + 5) * width * count * size[0] * size[1] + table  # image, norm; queries, keys, values, results
 
 
 def _per_block(config: Mapping[str, Any], name: str) -> tuple[int, ...]:

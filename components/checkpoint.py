@@ -149,7 +149,7 @@ class _Request:
             beside = f" and no folder {self.name!r}" if self.name and not folder else ""
             raise AbsentError(f"{self._where(folder)} has no {config_name}{beside}.")
         fetch([_join(folder, config_name)])
-        config = read_json(root / folder / config_name)
+        config = _without_flax(read_json(root / folder / config_name))
         if not library:
             library, class_name = _class_in(config)
         weights, others, variant = (), (), None
@@ -282,12 +282,18 @@ def _read_index(root: Path) -> dict[str, Any]:
     path = root / INDEX
     if not path.is_file():
         return {}
-    index = read_json(path)
+    index = _without_flax(read_json(path))
     for name, entry in index.items():
         if _is_component(entry) and entry[1]:
             class_name = entry[1].removeprefix("Flax")
             index[name] = [entry[0], "CLIPImageProcessor" if class_name == "CLIPFeatureExtractor" else class_name]
     return index
+
+
+def _without_flax(config: dict[str, Any]) -> dict[str, Any]:
+    """A configuration whose class, if it is one of the old Flax ones, is called what its twin is called."""
+    name = config.get("_class_name")
+    return {**config, "_class_name": name.removeprefix("Flax")} if isinstance(name, str) else config
 
 
 def _is_component(entry: Any) -> bool:

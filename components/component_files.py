@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from components import flax_files
 from components.errors import AbsentError, CheckpointError
 from components.tensor_headers import TensorInfo, read_header, refuse_lfs_pointer
 
@@ -40,7 +41,7 @@ class ComponentFiles:
         """
         found: dict[str, TensorInfo] = {}
         for path in self.weights:
-            for name, info in (pickle_header(path) if path.suffix == ".bin" else read_header(path)).items():
+            for name, info in _header(path).items():
                 if name in found:
                     raise CheckpointError(f"Tensor {name!r} is in {found[name].file} and again in {path.name}.")
                 found[name] = info
@@ -91,6 +92,13 @@ def read_weight_map(index: Path) -> dict[str, str]:
     return weight_map
 
 
+def _header(path: Path) -> dict[str, TensorInfo]:
+    """The tensors of a weight file of any kind."""
+    if path.suffix == flax_files.SUFFIX:
+        return flax_files.read_header(path)
+    return pickle_header(path) if path.suffix == ".bin" else read_header(path)
+
+
 def pickle_header(path: Path) -> dict[str, TensorInfo]:
     """As `read_header`, of a pickle file."""
     return {
@@ -108,12 +116,18 @@ def load_pickle(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise CheckpointError(f"{path} does not exist.")
     refuse_lfs_pointer(path)
+    import pickle
     import zipfile
 
     import torch
 
     try:
         state = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
+    except pickle.UnpicklingError:
+        raise CheckpointError(
+            f"{path} cannot be read by torch's weights-only loader: it is damaged, or holds more than tensors, which "
+            "might run code. Use a repository with safetensors."
+        ) from None
     except Exception as error:  # whatever a damaged pickle can raise
         reason = " ".join(str(error).split())[:200]
         raise CheckpointError(f"{path} cannot be read by torch's weights-only loader: {reason}") from None

@@ -6,6 +6,7 @@ Works on the names in one folder, wherever the folder is (disk, cache, hub listi
     diffusion_pytorch_model[.V]-00001-of-00003.safetensors   a shard, listed in ...safetensors.index[.V].json
     diffusion_pytorch_model-00001-of-00003.V.safetensors     the old spelling, listed in ...safetensors.V.index.json
     model..., pytorch_model...                               the same of transformers (safetensors, pickle)
+    diffusion_flax_model.msgpack, flax_model.msgpack         the same of Flax, in repositories from before 2024
 """
 
 import re
@@ -21,6 +22,7 @@ _WEIGHTS = re.compile(
     rf"(?:\.index\.json|\.index\.(?P<v3>[^.]+)\.json|\.(?P<v4>[^.]+)\.index\.json)?"
 )
 PLAIN = "none"
+FLAX = ("diffusion_flax_model.msgpack", "flax_model.msgpack")
 
 
 @dataclass(frozen=True)
@@ -52,7 +54,8 @@ def choose(
 ) -> list[WeightChoice]:
     """What a request may mean among the file names of a folder, best first; empty if the folder has no weights at all.
 
-    Order: a shard index, a single file; safetensors always before pickle. `where` is what messages call the folder.
+    Order: a shard index, a single file; safetensors always before pickle, then Flax's own files. `where` is what
+    messages call the folder.
 
     Raises:
         AbsentError: no file of that variant (those there are get listed); only pickle files, and not allowed.
@@ -62,10 +65,13 @@ def choose(
     pickles = [c for base in (*bases, "pytorch_model") for c in _spellings(base, "bin", variant) if c.name in names]
     if safe or (pickles and allow_pickle):
         return safe or pickles
+    if variant is None and (flax := [WeightChoice(name, False, False, None) for name in FLAX if name in names]):
+        return flax
     if pickles:
         raise AbsentError(
             f"{where} has its weights only as pickle ({pickles[0].name}), which can run code when loaded. "
-            "Use a repository with safetensors, or set allow_pickle to read it with torch's weights-only loader."
+            "Use a repository with safetensors, or allow it, to be read by torch's weights-only loader: "
+            "checkpoint.allow_pickle=true in a recipe, use_safetensors=False in Python."
         )
     there = variants(names)
     if there:

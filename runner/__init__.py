@@ -13,6 +13,9 @@ _PIPELINES = {
     "StableDiffusionXLPipeline": "runner.python_face.stable_diffusion_xl",
     "DDPMPipeline": "runner.python_face.unconditional",
     "DDIMPipeline": "runner.python_face.unconditional",
+    "FlaxDiffusionPipeline": "runner.python_face.flax",
+    "FlaxStableDiffusionPipeline": "runner.python_face.flax",
+    "FlaxStableDiffusionXLPipeline": "runner.python_face.flax",
 }
 
 

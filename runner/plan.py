@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from components.errors import CheckpointError
 from components.schedulers import SchedulerConfigError
 from runner.errors import Problem, RecipeError, nearest
+from runner.memory import memory_problems
 from runner.pipelines.base import Configs, Pipeline, Wish, pipelines
 from runner.provenance import physical_cores
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from components.schedulers import Tableau
     from components.schedulers.base import Scheduler
     from runner.backends.base import Guidance
+    from runner.schema import Backend as BackendChoice
     from runner.schema import Recipe
 
 DEMO = "demo:"
@@ -101,7 +103,7 @@ class Planner:
     def plan(self, recipe: Recipe, pins: Pins | None = None) -> Plan:
         """Settles a recipe. Raises RecipeError with everything that cannot work."""
         pins = pins or Pins()
-        _check_backend(recipe.backend.name)
+        _check_backend(recipe.backend)
         origin = recipe.checkpoint.model_dump_json()
         source = self._once((origin,), lambda: _open_source(recipe))
         pipeline, configs = source.pipeline, source.configs
@@ -113,7 +115,12 @@ class Planner:
             *size_problems({"height": height, "width": width}, factor),
             *_run_problems(recipe),
         ]
-        method = recipe.scheduler.model_dump_json(), recipe.schedule.model_dump_json(), str(recipe.steps)
+        method = (
+            recipe.scheduler.model_dump_json(),
+            recipe.schedule.model_dump_json(),
+            str(recipe.steps),
+            recipe.noise.path,
+        )
         scheduler, found = self._once(
             (origin, *method), lambda: _make_scheduler(recipe, configs["scheduler"], pipeline.SCHEDULER_PATCH)
         )
@@ -200,11 +207,16 @@ def checkpoint_source(repo: str) -> str | Path:
     return DEMO_FOLDER / repo.removeprefix(DEMO)
 
 
-def _check_backend(name: str) -> None:
-    """Raises RecipeError where a backend's libraries are not installed. Looks for them, imports nothing."""
-    absent = [library for library in BACKEND_LIBRARIES[name] if importlib.util.find_spec(library) is None]
+def _check_backend(choice: BackendChoice) -> None:
+    """Raises RecipeError where a backend's libraries are not installed, or it cannot do what is asked of it.
+
+    Looks for libraries, imports nothing.
+    """
+    if problems := memory_problems(choice):
+        raise RecipeError(problems)
+    absent = [library for library in BACKEND_LIBRARIES[choice.name] if importlib.util.find_spec(library) is None]
     if absent:
-        what = f"the {name} backend needs what is not installed: {' and '.join(absent)}"
+        what = f"the {choice.name} backend needs what is not installed: {' and '.join(absent)}"
         hint = f"pip install {' '.join(absent)}"
         raise RecipeError([Problem("backend.name", what, hint=hint)])
 
@@ -244,10 +256,12 @@ def find_pipeline(checkpoint: Checkpoint) -> Pipeline:
     name = checkpoint.index.get("_class_name")
     if name in known:
         return known[name]
-    what = f"{checkpoint.source} is a {name}" if name else f"{checkpoint.source} has no model_index.json"
-    raise RecipeError(
-        [Problem("checkpoint.repo", f"{what}, which cannot be run here", tuple(known), nearest(str(name), known))]
-    )
+    if not name:
+        what = f"{checkpoint.source} has no model_index.json that names a pipeline, so it is no whole checkpoint"
+        hint = "a single network can be named under checkpoint.components"
+        raise RecipeError([Problem("checkpoint.repo", what, hint=hint)])
+    what = f"{checkpoint.source} is a {name}, which cannot be run here"
+    raise RecipeError([Problem("checkpoint.repo", what, tuple(known), nearest(str(name), known))])
 
 
 def _find_components(recipe: Recipe, checkpoint: Checkpoint, names: Sequence[str]) -> dict[str, ComponentFiles]:
@@ -272,7 +286,9 @@ def _find_components(recipe: Recipe, checkpoint: Checkpoint, names: Sequence[str
                 )
             found[name] = source.component(name, subfolder=choice.subfolder, **asked)
         except CheckpointError as error:
-            problems.append(Problem(where, _sentence(error)))
+            problem = Problem(where, _sentence(error))
+            if problem not in problems:  # a variant that no component has is said once
+                problems.append(problem)
     if problems:
         raise RecipeError(problems)
     return found
@@ -356,9 +372,19 @@ def _option_problem(problem: Any, group: str) -> Problem:
 def _make_batches(recipe: Recipe, pinned: tuple[tuple[int, ...], ...] | None) -> tuple[Batch, ...]:
     if pinned is None:
         size = recipe.batch_size or min(recipe.num_images, IMAGES_PER_BATCH)
+        if recipe.batch_size is None and size < recipe.num_images and recipe.backend.name == "jax":
+            size = min(recipe.num_images, IMAGES_PER_BATCH * _jax_devices(recipe))
         starts = range(0, recipe.num_images, size)
         pinned = tuple(tuple(range(start, min(start + size, recipe.num_images))) for start in starts)
     return tuple(Batch(indices, tuple(recipe.seed + i for i in indices)) for indices in pinned)
+
+
+def _jax_devices(recipe: Recipe) -> int:
+    """How many devices a run will use. Imports JAX, so it is asked only where the answer matters."""
+    from runner.backends.jax_devices import pick_devices, set_threads
+
+    set_threads(recipe.backend.threads or physical_cores())
+    return len(pick_devices(recipe.backend.device))
 
 
 def _notes(checkpoint: Checkpoint) -> tuple[str, ...]:

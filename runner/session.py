@@ -14,10 +14,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-if TYPE_CHECKING:
-    import numpy as np
+import numpy as np
 
-    from runner.backends.base import Array, Backend, Conditioning, Guidance
+if TYPE_CHECKING:
+    from runner.backends.base import Array, Backend, Conditioning, Guidance, Saving
     from runner.plan import Plan
 
 PHASES = ("load", "encode", "denoise", "decode", "save")
@@ -72,7 +72,8 @@ class Session:
         """The plan's backend; the last one is made again when its thread count differs, as that is process-wide."""
         from runner.backends.base import make_backend
 
-        key = (plan.recipe.backend.name, plan.device, plan.dtype, plan.threads, plan.recipe.backend.compile)
+        choice = plan.recipe.backend
+        key = (choice.name, plan.device, plan.dtype, plan.threads, choice.compile, _saving(plan))
         if key not in self._backends:
             self._backends.clear()
             self._backends[key] = make_backend(*key)
@@ -109,6 +110,9 @@ class Session:
         Args:
             shots: of one plan, or of plans with equal sources, sizes and row counts whose tables can be stacked.
             after_row: called with the number of each row of the table when it is done.
+
+        Raises:
+            RecipeError, CheckpointError, OSError, MemoryError, RuntimeError: it cannot be drawn; the message says why.
         """
         plan = shots[0].plan
         with watch.timing("load"):
@@ -125,6 +129,8 @@ class Session:
                 _guidance([shot.plan.guidance for shot in shots]),
                 lambda row, _: after_row(row),
             )
+            if not np.isfinite(backend.to_numpy(latents)).all():
+                raise RuntimeError(f"the latents are not finite numbers: the network overflowed in {backend.dtype}")
         with watch.timing("decode", backend):
             pictures = backend.to_pixels(plan.pipeline.decode(backend, parts, latents))
         return Drawn(pictures, latents, backend)
@@ -152,10 +158,18 @@ class Session:
                 backend.dtype,
                 backend.device,
                 plan.recipe.backend.compile,
+                _saving(plan),
             )
             for name in plan.pipeline.COMPONENTS
             if name in plan.components
         }
+
+
+def _saving(plan: Plan) -> Saving:
+    from runner.backends.base import Saving
+
+    choice = plan.recipe.backend
+    return Saving(choice.offload, choice.vae_tiling, choice.vae_slicing, choice.shard_parameters)
 
 
 def _stacked(plans: Sequence[Plan]) -> Any:

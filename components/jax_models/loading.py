@@ -1,8 +1,8 @@
-"""Weights that torch saved into a JAX model, without torch: checked by the files' headers first, then read one by one,
-cast on the host and put on the device.
+"""Weights that torch or Flax saved into a JAX model, without torch: checked by the files' headers first, then read one
+by one, cast on the host and put on the device.
 
 A parameter's place in the model is the name torch has for it, but for the last word; a kernel's axes are in another
-order. `torch_shape` and `from_torch` are that map.
+order. `flax_files` has that map.
 """
 
 from collections.abc import Iterator
@@ -18,12 +18,12 @@ from jax.typing import DTypeLike
 
 from components.component_files import ComponentFiles, load_pickle
 from components.errors import CheckpointError
+from components.flax_files import SUFFIX, from_torch, read_tensors, torch_name, torch_shape
 from components.tensor_fit import Rename, fit
 
 Device = Any
-"""A jax.Device, which JAX exports as a value only, or a sharding over several."""
-LAST_WORDS = {"kernel": "weight", "scale": "weight", "embedding": "weight", "bias": "bias"}
-AXES = {4: (3, 2, 0, 1), 2: (1, 0)}  # of a kernel, to torch's order: (h, w, in, out) and (in, out)
+"""A jax.Device, which JAX exports as a value only; a sharding over several; or a function of a parameter's shape that
+says which sharding it gets."""
 
 
 def load_state(
@@ -47,23 +47,8 @@ def load_state(
         if name in names:
             word, leaf = parameters[names[name]]
             array = from_torch(word, tensor.reshape(shapes[names[name]]))
-            leaf.set_value(jax.device_put(np.ascontiguousarray(array, dtype=jnp.dtype(dtype or jnp.float32)), device))
-
-
-def torch_name(path: tuple[str, ...]) -> str:
-    """A parameter's name in a torch state dict: ("to_out", "0", "kernel") is "to_out.0.weight"."""
-    *parents, word = path
-    return ".".join([*parents, LAST_WORDS[word]])
-
-
-def torch_shape(word: str, shape: tuple[int, ...]) -> tuple[int, ...]:
-    """The shape torch gives to a parameter whose last word and shape these are."""
-    return tuple(shape[axis] for axis in AXES[len(shape)]) if word == "kernel" else shape
-
-
-def from_torch(word: str, tensor: np.ndarray) -> np.ndarray:
-    """A tensor as torch saved it, with the axes of the parameter whose last word this is."""
-    return tensor.transpose(np.argsort(AXES[tensor.ndim])) if word == "kernel" else tensor
+            where = device(array.shape) if callable(device) else device
+            leaf.set_value(jax.device_put(np.ascontiguousarray(array, dtype=jnp.dtype(dtype or jnp.float32)), where))
 
 
 def _read(files: ComponentFiles) -> Iterator[tuple[str, np.ndarray]]:
@@ -71,6 +56,9 @@ def _read(files: ComponentFiles) -> Iterator[tuple[str, np.ndarray]]:
         for path in files.weights:
             if path.suffix == ".bin":  # allowed by the caller, and only torch can read it
                 yield from ((name, tensor.float().numpy()) for name, tensor in load_pickle(path).items())
+                continue
+            if path.suffix == SUFFIX:
+                yield from read_tensors(path)
                 continue
             from safetensors import SafetensorError, safe_open
 

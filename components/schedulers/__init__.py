@@ -86,4 +86,8 @@ def __getattr__(name: str) -> Any:
         return AysSchedules
     if name.endswith("Scheduler") and name in scheduler_classes():
         return scheduler_classes()[name]
+    if name.startswith("Flax") and name.removeprefix("Flax") in scheduler_classes():
+        from components.flax_schedulers import flax_scheduler
+
+        return flax_scheduler(name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -62,6 +62,8 @@ class Scheduler(Facade):
     """Whether the method needs sigma / alpha finite: zero terminal SNR is then only approached."""
     ascending: ClassVar[bool] = False
     """Whether a run goes from data to noise."""
+    convergence: int | None = 1
+    """p of an error that falls as (1 / steps)^p, strong where there is noise; None: it solves no one equation."""
     tells_timesteps: bool = True
     """Whether the network is told a place on its training clock, and not the noise level itself."""
     fits: str = "training clock"

@@ -48,6 +48,7 @@ class CMStochasticIterativeScheduler(EDMScheme):
 
     aliases = ("consistency", "cm")
     fits = "consistency"
+    convergence = None
     timestep_spacing = "places"
     OPTIONS = (
         Option("num_train_timesteps", 40, int, "Places on the training curve.", minimum=2),

@@ -50,6 +50,10 @@ class DPMSolverSinglestepScheduler(DPMSolverMultistepScheduler):
         *DYNAMIC,
     )
 
+    @property
+    def convergence(self) -> int:
+        return 1 if self.integrator.sde else self.solver_order
+
     def history(self, run: RunOptions) -> int:
         return self.solver_order
 

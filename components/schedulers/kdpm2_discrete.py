@@ -20,7 +20,7 @@ class KDPM2DiscreteScheduler(SigmaScheduler):
     """
 
     aliases = ("dpm2", "kdpm2")
-    order = 2
+    order = convergence = 2
     OPTIONS = (*with_defaults(BETAS, beta_start=0.00085, beta_end=0.012), *SIGMAS, *EPS_X0_V, *SPACING)
 
     def history(self, run: RunOptions) -> int:

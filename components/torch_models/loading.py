@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from components.component_files import ComponentFiles, load_pickle
 from components.errors import CheckpointError
+from components.flax_files import SUFFIX
 from components.tensor_fit import Rename, fit
 
 
@@ -60,6 +61,8 @@ def _read(files: ComponentFiles) -> Iterator[tuple[str, Tensor]]:
             if path.suffix == ".bin":
                 yield from load_pickle(path).items()
                 continue
+            if path.suffix == SUFFIX:
+                raise CheckpointError(f"{path} was saved by Flax, which only the JAX backend reads: backend=jax.")
             from safetensors import SafetensorError, safe_open
 
             try:

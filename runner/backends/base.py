@@ -9,7 +9,7 @@ import importlib
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 if TYPE_CHECKING:
     import numpy as np
@@ -85,12 +85,27 @@ class NoiseSource(Protocol):
     def draw(self, wanted: Sequence[bool] | None = None) -> Array: ...
 
 
-def make_backend(name: str, device: str, dtype: str, threads: int, compile: bool) -> Backend:
+@dataclass(frozen=True)
+class Saving:
+    """How a backend saves memory on its device at the price of time, as the recipe's keys of these names say."""
+
+    offload: Literal["none", "model", "sequential"] = "none"
+    vae_tiling: bool = False
+    vae_slicing: bool = False
+    shard_parameters: bool = False
+
+
+SAVING_NOTHING = Saving()
+
+
+def make_backend(
+    name: str, device: str, dtype: str, threads: int, compile: bool, saving: Saving = SAVING_NOTHING
+) -> Backend:
     """The backend of the module `name` in this folder. Raises RecipeError for a device that is not here."""
     # OpenMP reads this once, when it is first loaded. Threads that wait asleep cost a quiet machine next to nothing;
     # threads that wait spinning make a busy one (two cores, another process at work) seven times slower, as measured.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    return importlib.import_module(f"runner.backends.{name}").BACKEND(device, dtype, threads, compile)
+    return importlib.import_module(f"runner.backends.{name}").BACKEND(device, dtype, threads, compile, saving)
 
 
 class Backend(Protocol):

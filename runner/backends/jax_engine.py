@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
@@ -27,6 +27,8 @@ Network = Callable[[Array, Array], Array]
 """(x (B, C, h, w), timestep (B,)) → output like x, or of 2C channels with a variance; float32, guidance applied."""
 Draw = Callable[[Array, Array], Array]
 """(the row's place in its segment (), who takes noise (B,)) → fresh noise (B, C, h, w)."""
+Place = Callable[[Any, int], Array]
+"""(an array of the host, the axis that counts images) → the same on the devices, that axis padded where need be."""
 
 
 class Rows(NamedTuple):
@@ -59,8 +61,11 @@ class Segment:
     rows: Rows
 
 
-def segments(table: Tableau, batch: int) -> Iterator[Segment]:
-    """A table, single (N, …) or stacked (B, N, …), cut into segments for a batch of images."""
+def segments(table: Tableau, batch: int, place: Place) -> Iterator[Segment]:
+    """A table, single (N, …) or stacked (B, N, …), cut into segments for a batch of images.
+
+    Arrays are placed, and so may be padded; `wanted` is not.
+    """
 
     def rows_first(values: np.ndarray) -> np.ndarray:
         """(N, B, …): a single table is the same for every image."""
@@ -77,8 +82,8 @@ def segments(table: Tableau, batch: int) -> Iterator[Segment]:
     takes_noise = rows_first(table.takes_noise)
     for first in range(0, table.rows, SEGMENT):
         count = min(SEGMENT, table.rows - first)
-        numbers = (jnp.asarray(_slice(values, first, count), jnp.float32) for values in whole)
-        rows = Rows(*numbers, takes_noise=jnp.asarray(_slice(takes_noise, first, count)))
+        numbers = (place(_slice(values, first, count).astype(np.float32), 1) for values in whole)
+        rows = Rows(*numbers, takes_noise=place(_slice(takes_noise, first, count), 1))
         yield Segment(first, count, takes_noise[first : first + count], rows)
 
 
@@ -90,11 +95,14 @@ def clipping(clip: Clip | None) -> Clipping:
     return Clipping(jnp.int32(kind), jnp.float32(clip.limit), jnp.float32(clip.ratio))
 
 
-def start(table: Tableau, first_draw: Array) -> Array:
-    """The state before the first row, (R, B, C, h, w): x = init_noise_sigma · one draw, every other register zero."""
-    sigma = jnp.asarray(np.asarray(table.init_noise_sigma, dtype=np.float32).reshape(-1, 1, 1, 1))
+def start(table: Tableau, first_draw: Array, batch: int, place: Place) -> Array:
+    """The state before the first row, (R, B, C, h, w): x = init_noise_sigma · one draw, every other register zero.
+
+    `first_draw` is placed already, and so padded where `batch`, the number of images, is not.
+    """
+    sigma = place(np.broadcast_to(np.asarray(table.init_noise_sigma, np.float32), (batch,)), 0)
     history = jnp.zeros((_width(table.registers) - 1, *first_draw.shape), jnp.float32)
-    return jnp.concatenate([(first_draw * sigma)[None], history])
+    return place(jnp.concatenate([(first_draw * per_image(sigma))[None], history]), 1)
 
 
 def run(

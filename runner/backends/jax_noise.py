@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
 
-from components.jax_models.loading import Device
+from runner.backends.jax_devices import Layout
 from runner.backends.jax_engine import SEGMENT, Segment, per_image
 
 if TYPE_CHECKING:
@@ -33,51 +33,61 @@ class Noise(NamedTuple):
 class HostNoise:
     """Draws made on the host: the first is for the initial latents, then one for each row that takes noise."""
 
-    def __init__(self, source: Any, device: Device) -> None:
+    images: int
+
+    def __init__(self, source: Any, layout: Layout) -> None:
         """`source.draw(wanted)` gives (B, C, h, w), as of torch_noise."""
         self._source = source
-        self._device = device
+        self._layout = layout
         self._still: Array | None = None
 
     @classmethod
-    def seeded(cls, table: Tableau, seeds: Sequence[int], shape: Sequence[int], device: Device) -> HostNoise:
+    def seeded(cls, table: Tableau, seeds: Sequence[int], shape: Sequence[int], layout: Layout) -> HostNoise:
         """torch's draws, from a generator or a Brownian path per image; `shape` is one image's (C, h, w)."""
         from runner.backends.torch_noise import BrownianNoise, IndependentNoise
 
         if table.brownian is not None:
-            return cls(BrownianNoise(table, seeds, shape), device)
-        return cls(IndependentNoise(seeds, shape), device)
+            return cls(BrownianNoise(table, seeds, shape), layout)
+        return cls(IndependentNoise(seeds, shape), layout)
 
     def first(self) -> Array:
         """(B, C, h, w): the draw for the initial latents."""
         drawn = np.asarray(self._source.draw(), np.float32)
-        self._still = jax.device_put(np.zeros((SEGMENT, *drawn.shape), np.float32), self._device)
-        return jax.device_put(drawn, self._device)
+        self.images = len(drawn)
+        self._still = self._layout.share_out(np.zeros((SEGMENT, *drawn.shape), np.float32), 1)
+        return self._layout.share_out(drawn)
 
     def rows(self, segment: Segment) -> Noise:
         """The draws of a segment, of which there must be no other order than first to last."""
         assert self._still is not None, "the initial latents are drawn first"
         if not segment.wanted.any():
             return Noise(self._still)
-        drawn = np.zeros(self._still.shape, np.float32)
+        drawn = np.zeros((SEGMENT, self.images, *self._still.shape[2:]), np.float32)
         for place, wanted in enumerate(segment.wanted):
             if wanted.any():
                 drawn[place] = self._source.draw(wanted.tolist())
-        return Noise(jax.device_put(drawn, self._device))
+        return Noise(self._layout.share_out(drawn, 1))
 
 
 class DeviceNoise:
     """A key of jax.random per image: draw 0 is for the initial latents, draw n + 1 for row n."""
 
-    def __init__(self, seeds: Sequence[int], shape: Sequence[int], device: Device) -> None:
-        """`shape` is one image's (C, h, w)."""
-        halves = np.array([divmod(seed, 2**32) for seed in seeds], np.uint32)  # all 64 bits of a seed count
-        self._keys = jax.random.wrap_key_data(jax.device_put(halves, device))
+    def __init__(self, keys: Array, shape: Sequence[int], layout: Layout, first: Array | None = None) -> None:
+        """`keys` (B,); `shape` is one image's (C, h, w); `first` (B, C, h, w) takes the place of the first draw."""
+        self.images = len(keys)
+        self._keys = layout.share_out(keys)
         self._shape = tuple(shape)
+        self._first = None if first is None else layout.share_out(first)
+
+    @classmethod
+    def seeded(cls, seeds: Sequence[int], shape: Sequence[int], layout: Layout) -> DeviceNoise:
+        """From each image's seed, all 64 bits of which count."""
+        halves = np.array([divmod(seed, 2**32) for seed in seeds], np.uint32)
+        return cls(jax.random.wrap_key_data(jnp.asarray(halves)), shape, layout)
 
     def first(self) -> Array:
         """(B, C, h, w): the draw for the initial latents."""
-        return _normal(self._keys, 0, self._shape)
+        return _normal(self._keys, 0, self._shape) if self._first is None else self._first
 
     def rows(self, segment: Segment) -> Noise:
         """What `draw` needs for the rows of a segment."""

@@ -1,33 +1,37 @@
 """The programs that JAX compiles: rows of a table with the guided network in them, text to states, latents to pixels.
 
 What is static is the structure of a network and whether guidance calls it twice; all else is data, so nothing compiles
-again for another scheduler, schedule, number of steps, guidance scale, prompt or seed. Devices and files are not known
-here.
+again for another scheduler, schedule, number of steps, guidance scale, prompt or seed. How the arrays lie on devices is
+a `Layout`; files are not known here.
 """
 
 from __future__ import annotations
 
 import math
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
 from functools import partial
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx
-from jax import Array
+from jax import Array, lax
 
 from components.jax_models.clip_text import encode_clip, encode_clip_penultimate
 from runner.backends.base import Conditioning, Guidance
-from runner.backends.jax_engine import Clipping, Rows, run
+from runner.backends.jax_devices import Layout
+from runner.backends.jax_engine import Clipping, Rows, per_image, run
 from runner.backends.jax_noise import Noise, draw
 
 
 class Steering(NamedTuple):
     """What one evaluation needs besides x and the timestep.
 
-    `states` (B, L, D), or (2B, L, D) with those of the negative prompt first, or None for a network that knows no
-    prompt; `added`: further conditions by name, rows as in `states`; scale and rescale as in Guidance.
+    `states` (B, 1, L, D), or (B, 2, L, D) with those of the negative prompt first, or None for a network that knows no
+    prompt; `added`: further conditions by name, rows as in `states`; scale and rescale (B,) as in Guidance. Both calls
+    of an image lie side by side, so that they stay on the image's device.
     """
 
     states: Array | None
@@ -37,26 +41,32 @@ class Steering(NamedTuple):
 
 
 def doubles(conditioning: Conditioning, guidance: Guidance) -> bool:
-    """Whether the network is called twice a row."""
-    return guidance.doubles and conditioning.negative is not None
+    """Whether the network is called twice a row: where any image's guidance asks for it."""
+    strongest = replace(guidance, scale=float(np.max(guidance.scale)))
+    return strongest.doubles and conditioning.negative is not None
 
 
-def steer(conditioning: Conditioning, guidance: Guidance, count: int) -> Steering:
-    """Conditioning and guidance for a batch, as the program takes them."""
+def steer(conditioning: Conditioning, guidance: Guidance, count: int, layout: Layout) -> Steering:
+    """Conditioning and guidance for a batch of `count` images, as the program takes them."""
     twice = doubles(conditioning, guidance)
 
     def joined(positive: Array, negative: Array | None) -> Array:
         parts = [positive if negative is None else negative, positive] if twice else [positive]
-        return jnp.concatenate([jnp.broadcast_to(part, (count, *part.shape[1:])) for part in map(jnp.asarray, parts)])
+        whole = [jnp.broadcast_to(part, (count, *part.shape[1:])) for part in map(jnp.asarray, parts)]
+        return layout.share_out(jnp.stack(whole, axis=1))
+
+    def number(value: Any) -> Array:
+        return layout.share_out(np.broadcast_to(np.asarray(value, np.float32), (count,)))
 
     given = conditioning
     states = None if given.positive is None else joined(given.positive, given.negative)
     added = {name: joined(value, given.negative_added.get(name)) for name, value in given.added.items()}
-    return Steering(states, added, jnp.float32(guidance.scale), jnp.float32(guidance.rescale))
+    return Steering(states, added, number(guidance.scale), number(guidance.rescale))
 
 
-@partial(jax.jit, static_argnames=("structure", "twice", "embedded"))
+@partial(jax.jit, static_argnames=("layout", "structure", "twice", "embedded"))
 def denoise_rows(
+    layout: Layout,
     structure: nnx.GraphDef,
     twice: bool,
     embedded: bool,
@@ -74,45 +84,55 @@ def denoise_rows(
 
     def network(x: Array, timestep: Array) -> Array:
         if twice:
-            x, timestep = jnp.concatenate([x, x]), jnp.concatenate([timestep, timestep])
-        given: list[Any] = [] if steering.states is None else [steering.states]
+            x, timestep = jnp.repeat(x, 2, axis=0), jnp.repeat(timestep, 2, axis=0)
+        given: list[Any] = [] if steering.states is None else [_joined(steering.states)]
         if embedded:
-            told = guidance_embedding(steering.scale - 1.0, unet.config.time_cond_proj_dim).astype(dtype)
-            given.append(jnp.broadcast_to(told, (len(x), told.shape[-1])))
-        named = {"added_cond_kwargs": steering.added} if steering.added else {}
+            given.append(guidance_embedding(steering.scale - 1.0, unet.config.time_cond_proj_dim).astype(dtype))
+        added = {name: _joined(value) for name, value in steering.added.items()}
+        named = {"added_cond_kwargs": added} if added else {}
         out = unet(x.astype(dtype), timestep, *given, **named).sample.astype(jnp.float32)
         if not twice:
             return out
-        without, with_prompt = jnp.split(out, 2)
-        return guide(without, with_prompt, steering)
+        pairs = out.reshape(-1, 2, *out.shape[1:])
+        return guide(pairs[:, 0], pairs[:, 1], steering)
 
-    with precision(dtype):
-        return run(network, rows, clip, state, partial(draw, noise, state.shape[2:]), begin, end)
+    with precision(dtype), layout.at_hand():
+        state = run(network, rows, clip, state, partial(draw, noise, state.shape[2:]), begin, end)
+    return lax.with_sharding_constraint(state, layout.images(1))
 
 
-@partial(jax.jit, static_argnames=("structure", "skip"))
-def read_text(structure: nnx.GraphDef, parameters: Any, ids: Array, mask: Array | None, skip: int) -> Array:
-    """Token ids (1, L) to hidden states (1, L, D)."""
-    with precision(dtype_of(parameters)):
+def _joined(calls: Array) -> Array:
+    """(B, calls, …) to (B · calls, …)."""
+    return calls.reshape(-1, *calls.shape[2:])
+
+
+@partial(jax.jit, static_argnames=("layout", "structure", "skip"))
+def read_text(
+    layout: Layout, structure: nnx.GraphDef, parameters: Any, ids: Array, mask: Array | None, skip: int
+) -> Array:
+    """Token ids (B, L) to hidden states (B, L, D)."""
+    with precision(dtype_of(parameters)), layout.at_hand():
         return encode_clip(nnx.merge(structure, parameters), ids, skip, mask)
 
 
-@partial(jax.jit, static_argnames=("structure", "skip"))
-def read_text_early(structure: nnx.GraphDef, parameters: Any, ids: Array, skip: int) -> tuple[Array, Array | None]:
-    """Token ids (1, L) to hidden states (1, L, D) before the last layer, and the pooled projection (1, P)."""
-    with precision(dtype_of(parameters)):
+@partial(jax.jit, static_argnames=("layout", "structure", "skip"))
+def read_text_early(
+    layout: Layout, structure: nnx.GraphDef, parameters: Any, ids: Array, skip: int
+) -> tuple[Array, Array | None]:
+    """Token ids (B, L) to hidden states (B, L, D) before the last layer, and the pooled projection (B, P)."""
+    with precision(dtype_of(parameters)), layout.at_hand():
         return encode_clip_penultimate(nnx.merge(structure, parameters), ids, skip)
 
 
-@partial(jax.jit, static_argnames=("structure",))
-def draw_images(structure: nnx.GraphDef, parameters: Any, latents: Array) -> Array:
+@partial(jax.jit, static_argnames=("layout", "structure"))
+def draw_images(layout: Layout, structure: nnx.GraphDef, parameters: Any, latents: Array) -> Array:
     """Latents (B, C, h, w) as the UNet scales them to images (B, 3, H, W) in [0, 1], float32."""
     vae, dtype = nnx.merge(structure, parameters), dtype_of(parameters)
     config = vae.config
     latents = latents / config.scaling_factor
     if config.latents_mean is not None and config.latents_std is not None:
         latents = latents * per_channel(config.latents_std) + per_channel(config.latents_mean)
-    with precision(dtype):
+    with precision(dtype), layout.at_hand():
         return to_unit(vae.decode(latents.astype(dtype)).sample.astype(jnp.float32))
 
 
@@ -144,15 +164,16 @@ def precision(dtype: Any) -> AbstractContextManager[None]:
 
 def guide(without: Array, with_prompt: Array, steering: Steering) -> Array:
     """Outputs without and with the prompt, (B, C, h, w) each, to the guided one; rescaled per image where asked."""
-    out = without + steering.scale * (with_prompt - without)
+    scale, rescale = per_image(steering.scale), per_image(steering.rescale)
+    out = without + scale * (with_prompt - without)
     ratio = with_prompt.std((1, 2, 3), ddof=1, keepdims=True) / out.std((1, 2, 3), ddof=1, keepdims=True)
-    rescaled = steering.rescale * out * ratio + (1.0 - steering.rescale) * out
-    return jnp.where(steering.rescale > 0, rescaled, out)
+    rescaled = rescale * out * ratio + (1.0 - rescale) * out
+    return jnp.where(rescale > 0, rescaled, out)
 
 
 def guidance_embedding(weight: Array, dim: int) -> Array:
-    """(1, dim) sinusoids [sin, cos] of 1000 · weight: the guidance scale as distilled networks are told it."""
+    """(B, dim) sinusoids [sin, cos] of 1000 · weight (B,): the guidance scale as distilled networks are told it."""
     half = dim // 2
     frequencies = jnp.exp(jnp.arange(half, dtype=jnp.float32) * -(math.log(10000.0) / (half - 1)))
-    angles = weight * 1000.0 * frequencies
-    return jnp.pad(jnp.concatenate([jnp.sin(angles), jnp.cos(angles)]), (0, dim % 2))[None]
+    angles = weight[:, None] * 1000.0 * frequencies
+    return jnp.pad(jnp.concatenate([jnp.sin(angles), jnp.cos(angles)], axis=-1), ((0, 0), (0, dim % 2)))

@@ -7,37 +7,42 @@ from typing import TYPE_CHECKING
 
 from runner.cli.levels import level_lines
 from runner.cli.named import composed
-from runner.cli.recipe import usage_error
+from runner.cli.recipe import read_words, usage_error
 from runner.memory import estimate_peak, parameters
 
 if TYPE_CHECKING:
     from runner.plan import Plan
 
 HELP = """\
-recipe plan NAME|FILE [key=value ...]: what a run would do, use and cost, without loading a weight
+recipe plan [-m] NAME|FILE [key=value ...]: what a run would do, use and cost, without loading a weight
   recipe plan shapes
   recipe plan sd15 scheduler=heun steps=20 height=768
+  recipe plan -m shapes scheduler=euler,lms seed=1,2,3         a sweep: its jobs, their cost, what is there already
 Files with their sizes and pinned commit, what the scheduler inherits and drops of the checkpoint's configuration, the
 network evaluations, every timestep and noise level, the size of the weights, read from the headers of the files, and
-an estimate of the memory at the run's peak, made from them and the networks' configurations (runner/memory.py says how).
+an estimate of the memory at the peak, made from them and the networks' configurations (runner/memory.py says how).
 """
 
 
 def main(argv: Sequence[str]) -> int:
     from runner.plan import make_plan
 
-    if not argv:
+    flags, words = read_words(argv, ("-m",), verb="plan")
+    if not words:
         raise usage_error("plan")
-    composition = composed(argv[0], argv[1:])
+    composition = composed(words[0], words[1:], multirun="-m" in flags)
     if composition.is_sweep:
-        print(f"a sweep of {len(composition.jobs)} jobs; the plan of the first one:\n")
-    print("\n".join(lines(make_plan(composition.jobs[0].recipe))))
+        from runner.cli.plan_sweep import lines as sweep_lines
+
+        print("\n".join(sweep_lines(composition)))
+    else:
+        print("\n".join(lines(make_plan(composition.jobs[0].recipe))))
     return 0
 
 
 def lines(plan: Plan) -> Iterator[str]:
     recipe, scheduler, table = plan.recipe, plan.scheduler, plan.tableau
-    guided = " with guidance, each for the prompt and against the negative one" if plan.guidance.scale > 1 else ""
+    guided = " with guidance, each for the prompt and against the negative one" if plan.guidance.doubles else ""
     yield f"recipe      {recipe.name}"
     yield f"checkpoint  {plan.checkpoint.source}" + (f" at {plan.checkpoint.commit}" if plan.checkpoint.commit else "")
     yield f"pictures    {recipe.num_images} of {plan.width}×{plan.height}, in batches of {_sizes(plan)}"
@@ -76,7 +81,8 @@ def _memory(plan: Plan) -> Iterator[str]:
     images = max(len(batch.indices) for batch in plan.batches)
     weights = ", ".join(f"{name} {_megabytes(size)}" for name, size in peak.weights.items())
     yield f"memory      {_megabytes(peak.total)} at the peak, by estimate, with {images} image(s) at once"
-    yield f"  weights   {_megabytes(sum(peak.weights.values()))} as {peak.dtype}: {weights}"
+    at_once = "" if peak.resident == sum(peak.weights.values()) else " at once"
+    yield f"  weights   {_megabytes(peak.resident)}{at_once} as {peak.dtype}: {weights}"
     yield f"  denoising {_megabytes(peak.denoise)} besides; decoding {_megabytes(peak.decode)}"
     yield f"  libraries {_megabytes(peak.libraries)}"
 

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
     from components.model_config import ModelConfig
+    from components.schedulers.base import Scheduler
     from runner.backends.base import Array, Backend, Conditioning, Guidance
     from runner.errors import Problem
     from runner.schema import Recipe
@@ -87,6 +88,12 @@ class Pipeline(Protocol):
     def decode(self, backend: Backend, parts: Mapping[str, Any], latents: Array) -> Array:
         """Images as `Backend.decode` gives them."""
         ...
+
+
+def at_home(kind: Any, scheduler: Scheduler) -> Scheduler:
+    """A scheduler with what a family of checkpoints expects of one, whatever its file says."""
+    wrong = {name: value for name, value in kind.SCHEDULER_PATCH.items() if scheduler.config.get(name, value) != value}
+    return scheduler.corrected(wrong) if wrong else scheduler
 
 
 @cache

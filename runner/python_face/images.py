@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-from torch import Tensor
 
 from runner.errors import Problem, RecipeError, nearest
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 OUTPUT_TYPES = ("pil", "np", "pt", "latent")
 
@@ -43,10 +45,11 @@ def as_output(images: Tensor, output_type: str) -> Any:
     if output_type == "pt":
         return images
     array = images.permute(0, 2, 3, 1).cpu().numpy()
-    return array if output_type == "np" else [_picture(image) for image in array]
+    return array if output_type == "np" else [picture(image) for image in array]
 
 
-def _picture(image: np.ndarray) -> Any:
+def picture(image: np.ndarray) -> Any:
+    """A PIL picture of an image (H, W, C) in [0, 1]; one channel is grey."""
     from PIL import Image
 
     pixels = (image * 255).round().astype(np.uint8)

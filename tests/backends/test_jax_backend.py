@@ -22,7 +22,8 @@ from components.jax_models.unet_2d_condition import UNetOutput
 from components.schedulers import Tableau, find_scheduler, scheduler_classes
 from components.schedulers.tableau import stack
 from runner.backends.base import Change, Conditioning, Guidance, NoiseSpec
-from runner.backends.jax import Component, JaxBackend, Pace, pick_device, pick_dtype
+from runner.backends.jax import Component, JaxBackend, Pace
+from runner.backends.jax_devices import Layout, pick_devices, pick_dtype
 from runner.backends.jax_programs import guidance_embedding
 from runner.backends.torch import TorchBackend
 from runner.backends.torch_guidance import guidance_embedding as torch_guidance_embedding
@@ -132,13 +133,32 @@ def test_a_learned_variance_equals_torch(backend: JaxBackend) -> None:
     assert_equal(backend, sampler, Guidance(3.0), channels=2)
 
 
-def test_different_schedulers_share_a_batch(backend: JaxBackend, compiled: list[str]) -> None:
-    tables = stack([table("EulerAncestralDiscreteScheduler", 10), table("UniPCMultistepScheduler", 10)])
-    assert_equal(backend, tables, Guidance(4.0))
-    for image, name in enumerate(("EulerAncestralDiscreteScheduler", "UniPCMultistepScheduler")):
-        alone = denoise(backend, Component.of(Toy()), table(name, 10), Guidance(4.0))
-        together = denoise(backend, Component.of(Toy()), tables, Guidance(4.0))
-        np.testing.assert_allclose(together[image], alone[image], rtol=1e-5, atol=1e-5)
+PAIRS: dict[str, tuple[tuple[str, dict[str, Any]], tuple[str, dict[str, Any]]]] = {
+    "noise beside none": (("EulerAncestralDiscreteScheduler", {}), ("UniPCMultistepScheduler", {})),
+    "long history beside none": (("LMSDiscreteScheduler", {}), ("DDPMScheduler", {"clip_sample": False})),
+    "both clipped": (("DDIMScheduler", {}), ("DDPMScheduler", {})),
+    "noise of two sizes": (
+        ("DPMSolverMultistepScheduler", {"algorithm_type": "sde-dpmsolver++"}),
+        ("LCMScheduler", {}),
+    ),
+}
+
+
+@pytest.mark.parametrize("on_device", [False, True], ids=["", "drawn on the device"])
+@pytest.mark.parametrize("pair", PAIRS)
+def test_different_schedulers_share_a_batch(
+    backend: JaxBackend, compiled: list[str], pair: str, on_device: bool
+) -> None:
+    """Each image is what its scheduler makes of it alone, and the whole what torch makes of the same stack."""
+    tables = [table(name, 10, **options) for name, options in PAIRS[pair]]
+    together = stack(tables)
+    if not on_device:
+        assert_equal(backend, together, Guidance(4.0))
+    found = denoise(backend, Component.of(Toy()), together, Guidance(4.0), NoiseSpec(SEEDS, SHAPE, on_device))
+    for image, one in enumerate(tables):
+        noise = NoiseSpec(SEEDS, SHAPE, on_device)
+        alone = denoise(backend, Component.of(Toy()), one, Guidance(4.0), noise)
+        np.testing.assert_allclose(found[image], alone[image], rtol=1e-5, atol=1e-5)
     assert compiled.count("jit(denoise_rows)") <= 1
 
 
@@ -177,8 +197,9 @@ def test_noise_on_the_device_is_standard_normal(backend: JaxBackend) -> None:
     from runner.backends.jax_engine import segments
     from runner.backends.jax_noise import DeviceNoise, draw
 
-    source = DeviceNoise((7,), (4, 64, 64), jax.devices()[0])
-    rows = source.rows(next(segments(table("DDPMScheduler", 5), 1)))
+    layout = Layout.over(jax.devices())
+    source = DeviceNoise.seeded((7,), (4, 64, 64), layout)
+    rows = source.rows(next(segments(table("DDPMScheduler", 5), 1, layout.share_out)))
     wanted = jnp.ones(1, bool)
     draws = np.stack([source.first(), *(draw(rows, (4, 64, 64), jnp.int32(n), wanted) for n in range(2))])
     count = draws[0].size
@@ -189,9 +210,9 @@ def test_noise_on_the_device_is_standard_normal(backend: JaxBackend) -> None:
 
 
 def test_the_embedded_guidance_scale_equals_torch() -> None:
-    for weight, dim in ((6.5, 8), (1.0, 7)):
-        expected = torch_guidance_embedding(weight, dim).numpy()
-        np.testing.assert_allclose(guidance_embedding(jnp.float32(weight), dim), expected, atol=1e-3)
+    for weights, dim in (((6.5, 2.0), 8), ((1.0,), 7)):
+        expected = np.concatenate([torch_guidance_embedding(weight, dim) for weight in weights])
+        np.testing.assert_allclose(guidance_embedding(jnp.asarray(weights), dim), expected, atol=1e-3)
 
 
 def test_the_pace_follows_the_second_call() -> None:
@@ -209,9 +230,10 @@ def test_the_pace_follows_the_second_call() -> None:
 
 
 def test_auto_is_a_device_that_is_here() -> None:
-    assert pick_device("cpu").platform == "cpu"
-    assert pick_dtype("auto", pick_device("cpu")) == "float32"
-    assert pick_dtype("bfloat16", pick_device("cpu")) == "bfloat16"
+    assert pick_devices("auto") == jax.devices()
+    assert {device.platform for device in pick_devices("cpu")} == {"cpu"}
+    assert pick_dtype("auto", "cpu") == "float32" and pick_dtype("auto", "gpu") == "bfloat16"
+    assert pick_dtype("float16", "cpu") == "float16"
     with pytest.raises(RecipeError, match=r"backend\.device: 'cuda:99' is not a device that JAX has here") as caught:
-        pick_device("cuda:99")
+        pick_devices("cuda:99")
     assert "cpu" in caught.value.problems[0].allowed

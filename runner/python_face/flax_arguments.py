@@ -1,0 +1,86 @@
+"""What a Flax call is given, brought into the form that the JAX backend takes: with or without an axis of devices in
+front, old keys or new ones, parameters in one copy or in one for each device."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+from jax.sharding import NamedSharding, PartitionSpec
+
+from runner.backends.jax_devices import IMAGES, Layout
+from runner.backends.jax_noise import DeviceNoise, HostNoise
+from runner.errors import Problem, RecipeError
+
+
+def flat(name: str, array: Any, axes: int, devices: int) -> tuple[Array, int | None]:
+    """(B, …) and None, or from (devices, b, …) the same and the number of devices. Raises RecipeError."""
+    array = jnp.asarray(array)
+    if array.ndim == axes:
+        return array, None
+    if array.ndim == axes + 1 and len(array) == devices:
+        return array.reshape(-1, *array.shape[2:]), devices
+    what = f"the shape is {list(array.shape)}; expected {axes} axes, or in front of them one more, of {devices} devices"
+    raise RecipeError([Problem(name, what)])
+
+
+def keys_of(prng_seed: Any, groups: int | None) -> Array:
+    """Keys of jax.random, (1,) or one for each group of pictures; old keys are pairs of numbers. Raises RecipeError."""
+    seed = jnp.asarray(prng_seed)
+    if not jnp.issubdtype(seed.dtype, jax.dtypes.prng_key):
+        seed = jax.random.wrap_key_data(seed)
+    keys = seed.reshape(-1)
+    if len(keys) != (groups or 1):
+        what = f"{len(keys)} keys are given, but this call takes {groups or 1}"
+        raise RecipeError([Problem("prng_seed", what, hint="jax.random.split makes one for each device")])
+    return keys
+
+
+def noise_from(
+    keys: Array, each: int, shape: tuple[int, ...], latents: Array | None, table: Any, layout: Layout
+) -> DeviceNoise | HostNoise:
+    """The latents to begin with, drawn in one go from each key, and each picture's own draws for the rows after."""
+    if latents is None:
+        latents = jax.vmap(lambda key: jax.random.normal(key, (each, *shape), jnp.float32))(keys).reshape(-1, *shape)
+    own = jax.vmap(lambda key: jax.vmap(partial(jax.random.fold_in, key))(jnp.arange(each)))(keys).reshape(-1)
+    if table.brownian is None:
+        return DeviceNoise(own, shape, layout, latents)
+    # a Brownian path is followed on the host, by torch: its seed is made of the picture's key
+    import torch
+
+    from runner.backends.torch_noise import BrownianNoise
+
+    seeds = [int(high) << 31 | int(low) >> 1 for high, low in np.asarray(jax.random.key_data(own))]
+    source = BrownianNoise(table, seeds, shape)
+    source.first = torch.from_numpy(np.array(latents))
+    return HostNoise(source, layout)
+
+
+def one_copy(name: str, params: Mapping[str, Any], expected: Any, layout: Layout) -> Any:
+    """The parameters of a network as programs take them. Where they have a leading axis of devices, each of which has a
+    copy of its own, they come back without it. Raises RecipeError for parameters that are not the network's."""
+    if name not in params:
+        raise RecipeError([Problem("params", f"lack those of the {name}", tuple(params))])
+    wanted, found = ([leaf.shape for leaf in jax.tree.leaves(tree)] for tree in (expected, params[name]))
+    if found == wanted:
+        return params[name]
+    if found != [(layout.count, *shape) for shape in wanted]:
+        what = f"those of the {name} are neither what from_pretrained gave, nor {layout.count} copies of it"
+        raise RecipeError([Problem("params", what, hint="flax.jax_utils.replicate makes one for each device")])
+    return _without_copies(layout, jax.device_put(params[name], NamedSharding(layout.mesh, PartitionSpec(IMAGES))))
+
+
+@partial(jax.jit, static_argnames=("layout",))
+def _without_copies(layout: Layout, tree: Any) -> Any:
+    """Takes the first axis away where it lies, so that nothing travels between devices."""
+
+    def squeeze(tree: Any) -> Any:
+        return jax.tree.map(lambda leaf: leaf[0], tree)
+
+    over = {"in_specs": PartitionSpec(IMAGES), "out_specs": PartitionSpec(), "check_vma": False}
+    return jax.shard_map(squeeze, mesh=layout.mesh, **over)(tree)
