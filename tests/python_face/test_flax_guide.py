@@ -29,7 +29,7 @@ from components.errors import CheckpointError
 from components.schedulers import scheduler_classes
 from runner.backends.jax_devices import Layout
 from runner.backends.jax_engine import segments
-from runner.python_face.flax_arguments import noise_from
+from runner.python_face.flax_arguments import Call
 
 Family = Callable[[str], Path]
 ROOT = Path(__file__).parents[2]
@@ -236,7 +236,8 @@ class TestPictures:
         layout = Layout.over(jax.devices())
         first, draws = [], []
         for seed in (0, 0, 1):
-            noise = noise_from(jax.random.key(seed)[None], 2, (4, 8, 8), None, table, layout)
+            call = Call(jnp.zeros((2, 77)), None, None, jax.random.key(seed)[None], None, 7.5)
+            noise = call.noise((4, 8, 8), table, layout)
             first.append(np.asarray(noise.first()))
             draws.append(np.asarray(noise.rows(next(segments(table, 2, layout.share_out))).drawn[0]))
         expected = jax.random.normal(jax.random.key(0), (2, 4, 8, 8))
