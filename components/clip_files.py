@@ -6,7 +6,7 @@ Tokenizers are those of transformers, which imports no torch for them. The searc
 from collections.abc import Collection
 from typing import Any
 
-from components.component_files import ComponentFiles
+from components.component_files import ComponentFiles, read_json
 from components.errors import CheckpointError
 
 PREFIX = "text_model."
@@ -21,6 +21,9 @@ def load_tokenizer(files: ComponentFiles) -> Any:
     """
     from transformers import CLIPTokenizer
 
+    for path in files.others:
+        if path.suffix == ".json":
+            read_json(path)
     try:
         return CLIPTokenizer.from_pretrained(files.folder, local_files_only=True)
     except Exception as error:  # transformers and tokenizers raise what they like

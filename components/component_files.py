@@ -116,12 +116,18 @@ def load_pickle(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise CheckpointError(f"{path} does not exist.")
     refuse_lfs_pointer(path)
+    import pickle
     import zipfile
 
     import torch
 
     try:
         state = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
+    except pickle.UnpicklingError:
+        raise CheckpointError(
+            f"{path} cannot be read by torch's weights-only loader: it is damaged, or holds more than tensors, which "
+            "might run code. Use a repository with safetensors."
+        ) from None
     except Exception as error:  # whatever a damaged pickle can raise
         reason = " ".join(str(error).split())[:200]
         raise CheckpointError(f"{path} cannot be read by torch's weights-only loader: {reason}") from None

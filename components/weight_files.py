@@ -70,7 +70,8 @@ def choose(
     if pickles:
         raise AbsentError(
             f"{where} has its weights only as pickle ({pickles[0].name}), which can run code when loaded. "
-            "Use a repository with safetensors, or set allow_pickle to read it with torch's weights-only loader."
+            "Use a repository with safetensors, or allow it, to be read by torch's weights-only loader: "
+            "checkpoint.allow_pickle=true in a recipe, use_safetensors=False in Python."
         )
     there = variants(names)
     if there:

@@ -30,7 +30,8 @@ class Problem:
 
     def __str__(self) -> str:
         meant = f" Did you mean '{self.nearest}'?" if self.nearest else ""
-        lines = [_visible(f"{self.where}: {self.what}.{meant}")]
+        stop = "" if self.what.endswith(("?", "…")) else "."
+        lines = [_visible(f"{self.where}: {self.what}{stop}{meant}")]
         if self.allowed:
             rest = len(self.allowed) - LISTED
             names = ", ".join(self.allowed[:LISTED]) + (f" and {rest} more" if rest > 0 else "")

@@ -6,10 +6,7 @@ leaves nothing half done. What a part does is the pipeline's to say, how it is c
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -31,14 +28,10 @@ from runner.outputs import (
 )
 from runner.plan import Batch, Pins, Plan, make_plan
 from runner.progress import Progress
+from runner.session import Drawn, Session, Shot, Stopwatch
 
 if TYPE_CHECKING:
-    import numpy as np
-
-    from runner.backends.base import Backend, NoiseSpec
     from runner.schema import Recipe
-
-PHASES = ("load", "encode", "denoise", "decode", "save")
 
 
 class RunError(RuntimeError):
@@ -52,50 +45,6 @@ class RunResult:
     folder: Path
     images: list[Path]
     manifest: dict[str, Any]
-
-
-@dataclass
-class Session:
-    """Backends and loaded components, kept between the runs of a sweep."""
-
-    _backends: dict[tuple[Any, ...], Backend] = field(default_factory=dict)
-    _parts: dict[tuple[Any, ...], Any] = field(default_factory=dict)
-
-    def backend(self, plan: Plan) -> Backend:
-        """The plan's backend; the last one is made again when its thread count differs, as that is process-wide."""
-        from runner.backends.base import make_backend
-
-        choice = plan.recipe.backend
-        options = {"shard_parameters": True} if choice.shard_parameters else {}
-        key = (choice.name, plan.device, plan.dtype, plan.threads, choice.compile)
-        if (*key, *options) not in self._backends:
-            self._backends.clear()
-            self._backends[*key, *options] = make_backend(*key, **options)
-        return self._backends[*key, *options]
-
-    def parts(self, plan: Plan, backend: Backend) -> dict[str, Any]:
-        """The pipeline's components, those not yet here loaded one after the other."""
-        wanted = {}
-        for name in plan.pipeline.COMPONENTS:
-            if name not in plan.components:
-                continue  # an optional one that the checkpoint has not
-            files = plan.components[name]
-            wanted[name] = (
-                backend.name,
-                name,
-                files.folder,
-                files.weights,
-                backend.dtype,
-                backend.device,
-                plan.recipe.backend.compile,
-                plan.recipe.backend.shard_parameters,
-            )
-        for key in [key for key in self._parts if key not in wanted.values()]:
-            del self._parts[key]  # two checkpoints rarely fit into memory at once
-        for name, key in wanted.items():
-            if key not in self._parts:
-                self._parts[key] = backend.load(name, plan.components[name])
-        return {name: self._parts[key] for name, key in wanted.items()}
 
 
 def execute(
@@ -149,33 +98,23 @@ class _Run:
         self.plan, self.folder, self.session, self.reporter, self.guard = plan, folder, session, reporter, guard
         self.images: list[Path] = []
         self.manifest: dict[str, Any] = {}
-        self.seconds: dict[str, float] = dict.fromkeys(PHASES, 0.0)
+        self.watch = Stopwatch()
         self.started = datetime.now()
 
     def all_batches(self) -> RunResult:
         """The whole run."""
-        plan, pipeline = self.plan, self.plan.pipeline
+        plan = self.plan
         for note in plan.notes:
             self.reporter.say(note)
-        with self._timed("load"):
-            backend = self.session.backend(plan)
-            parts = self.session.parts(plan, backend)
-        with self._timed("encode", backend):
-            conditioning = pipeline.encode(backend, parts, plan.wish, plan.guidance, self.reporter.say)
         for number, batch in enumerate(plan.batches):
-            with self._timed("denoise", backend):
-                latents = backend.denoise(
-                    parts["unet"],
-                    plan.tableau,
-                    self._noise(batch),
-                    conditioning,
-                    plan.guidance,
-                    lambda row, _, number=number: self.reporter.row_done(number, row, int(plan.tableau.step[row])),
-                )
-            with self._timed("decode", backend):
-                pictures = backend.to_pixels(pipeline.decode(backend, parts, latents))
-            with self._timed("save"):
-                self._commit(backend, batch, pictures, last=number + 1 == len(plan.batches))
+            drawn = self.session.draw(
+                [Shot(plan, seed) for seed in batch.seeds],
+                self.watch,
+                self.reporter.say,
+                lambda row, number=number: self.reporter.row_done(number, row, int(plan.tableau.step[row])),
+            )
+            with self.watch.timing("save"):
+                self._commit(drawn, batch, last=number + 1 == len(plan.batches))
         assert self.folder is not None
         self._write_manifest()  # once more, now with the time of the last save
         return RunResult(self.folder, self.images, self.manifest)
@@ -187,22 +126,16 @@ class _Run:
             return Interrupted("Stopped. No image was finished, so nothing was written.")
         return Interrupted(f"Stopped. {done} of {asked} images are in {self.folder}.", self.folder, tuple(self.images))
 
-    def _noise(self, batch: Batch) -> NoiseSpec:
-        from runner.backends.base import NoiseSpec
-
-        row_dtype = getattr(self.plan.scheduler, "noise_dtype", None)
-        return NoiseSpec(batch.seeds, self.plan.latent_shape, self.plan.recipe.noise.device == "device", row_dtype)
-
-    def _commit(self, backend: Backend, batch: Batch, pictures: np.ndarray, last: bool) -> None:
+    def _commit(self, drawn: Drawn, batch: Batch, last: bool) -> None:
         """Writes a batch's pictures, then the manifest that knows of them."""
         from runner.compose import to_yaml
 
-        recipe = self.plan.recipe
+        recipe, backend = self.plan.recipe, drawn.backend
         text = to_yaml(recipe)
         if not self.manifest:
             self.manifest = manifests.describe_run(self.plan, backend, self.started)
         files, entries = [], []
-        for index, seed, pixels in zip(batch.indices, batch.seeds, pictures, strict=True):
+        for index, seed, pixels in zip(batch.indices, batch.seeds, drawn.pictures, strict=True):
             record = ImageRecord(
                 recipe=text,
                 seed=seed,
@@ -230,16 +163,8 @@ class _Run:
 
     def _write_manifest(self) -> None:
         assert self.folder is not None
-        self.manifest["seconds"] = {phase: round(spent, 3) for phase, spent in self.seconds.items()}
+        self.manifest["seconds"] = {phase: round(spent, 3) for phase, spent in self.watch.seconds.items()}
         write_atomically(self.folder / manifests.NAME, to_json(self.manifest))
-
-    @contextmanager
-    def _timed(self, phase: str, backend: Backend | None = None) -> Iterator[None]:
-        begun = time.perf_counter()
-        yield
-        if backend is not None:
-            backend.wait()
-        self.seconds[phase] += time.perf_counter() - begun
 
 
 def _explain(error: Exception, plan: Plan) -> str:

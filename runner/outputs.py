@@ -6,11 +6,13 @@ renamed together. This module knows nothing of recipes beyond their text, nor of
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import io
 import json
 import os
-from collections.abc import Iterable, Mapping
+import zlib
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
@@ -32,7 +34,9 @@ class ImageRecord:
     """All that is needed to make one picture again, carried inside the picture.
 
     `batch` holds the indices of the images computed together with this one and `threads` the thread count: both decide
-    the last bit. `sha256` is of the pixels as drawn (height × width × 3 bytes, row by row), before any lossy coding.
+    the last bit. `together` is for pictures that were drawn with those of other recipes: these, packed (`pack`), in the
+    order of the batch, this one's own being number `position`.
+    `sha256` is of the pixels as drawn (height × width × 3 bytes, row by row), before any lossy coding.
     """
 
     recipe: str
@@ -44,6 +48,21 @@ class ImageRecord:
     dtype: str
     sha256: str
     versions: Mapping[str, str] = field(default_factory=dict)
+    together: str = ""
+    position: int = 0
+
+
+def pack(recipes: Sequence[str]) -> str:
+    """Texts that are much alike as one short text of plain letters."""
+    return base64.b64encode(zlib.compress(json.dumps(list(recipes)).encode(), 9)).decode("ascii")
+
+
+def unpack(text: str) -> list[str]:
+    """The texts that `pack` was given. Raises ValueError for anything else."""
+    try:
+        return [str(one) for one in json.loads(zlib.decompress(base64.b64decode(text, validate=True)))]
+    except (zlib.error, TypeError) as error:
+        raise ValueError("not a packed list of recipes") from error
 
 
 def pixel_sha256(pixels: np.ndarray) -> str:

@@ -7,7 +7,7 @@ Reads configurations and file names, downloading them if need be; loads no weigh
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from components.errors import CheckpointError
 from components.schedulers import SchedulerConfigError
 from runner.errors import Problem, RecipeError, nearest
+from runner.memory import memory_problems
 from runner.pipelines.base import Configs, Pipeline, Wish, pipelines
 from runner.provenance import physical_cores
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from components.schedulers import Tableau
     from components.schedulers.base import Scheduler
     from runner.backends.base import Guidance
+    from runner.schema import Backend as BackendChoice
     from runner.schema import Recipe
 
 DEMO = "demo:"
@@ -61,6 +63,7 @@ class Plan:
     pipeline: Pipeline = field(repr=False)
     checkpoint: Checkpoint
     components: Mapping[str, ComponentFiles] = field(repr=False)
+    configs: Configs = field(repr=False)
     scheduler: Scheduler
     tableau: Tableau = field(repr=False)
     wish: Wish = field(repr=False)
@@ -76,52 +79,101 @@ class Plan:
     notes: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True)
+class Source:
+    """A checkpoint opened for planning: which pipeline serves it, its components' files and configurations."""
+
+    checkpoint: Checkpoint
+    pipeline: Pipeline
+    components: Mapping[str, ComponentFiles]
+    configs: Configs
+
+
 def make_plan(recipe: Recipe, pins: Pins | None = None) -> Plan:
     """Settles a recipe. Raises RecipeError with everything that cannot work."""
-    pins = pins or Pins()
-    _check_backend(recipe.backend.name)
+    return Planner().plan(recipe, pins)
+
+
+class Planner:
+    """Settles the recipes of a sweep: every checkpoint is opened and every table built once, however many use it."""
+
+    def __init__(self) -> None:
+        self._kept: dict[tuple[str, ...], Any] = {}
+
+    def plan(self, recipe: Recipe, pins: Pins | None = None) -> Plan:
+        """Settles a recipe. Raises RecipeError with everything that cannot work."""
+        pins = pins or Pins()
+        _check_backend(recipe.backend)
+        origin = recipe.checkpoint.model_dump_json()
+        source = self._once((origin,), lambda: _open_source(recipe))
+        pipeline, configs = source.pipeline, source.configs
+        default_height, default_width = pipeline.default_size(configs)
+        factor = pipeline.vae_factor(configs)
+        height, width = recipe.height or default_height, recipe.width or default_width
+        problems = [
+            *pipeline.problems(recipe, configs),
+            *size_problems({"height": height, "width": width}, factor),
+            *_run_problems(recipe),
+        ]
+        method = (
+            recipe.scheduler.model_dump_json(),
+            recipe.schedule.model_dump_json(),
+            str(recipe.steps),
+            recipe.noise.path,
+        )
+        scheduler, found = self._once(
+            (origin, *method), lambda: _make_scheduler(recipe, configs["scheduler"], pipeline.SCHEDULER_PATCH)
+        )
+        problems += found
+        if problems or scheduler is None:
+            raise RecipeError(problems)
+        # Other tables where the draws come from one path.
+        table = self._once((origin, *method, recipe.noise.path), lambda: _make_table(recipe, scheduler))
+        return Plan(
+            recipe=recipe,
+            pipeline=pipeline,
+            checkpoint=source.checkpoint,
+            components=source.components,
+            configs=configs,
+            scheduler=scheduler,
+            tableau=table,
+            wish=Wish(
+                prompt=recipe.prompt,
+                height=height,
+                width=width,
+                negative_prompt=recipe.negative_prompt,
+                clip_skip=recipe.clip_skip,
+                flags=index_flags(source.checkpoint),
+            ),
+            guidance=pipeline.guidance(recipe.guidance_scale, recipe.guidance_rescale, configs),
+            height=height,
+            width=width,
+            vae_factor=factor,
+            latent_shape=(pipeline.latent_channels(configs), height // factor, width // factor),
+            batches=_make_batches(recipe, pins.batches),
+            device=pins.device or recipe.backend.device,
+            dtype=pins.dtype or recipe.backend.dtype,
+            threads=pins.threads or recipe.backend.threads or physical_cores(),
+            notes=(*_notes(source.checkpoint), *scheduler.remarks(table)),
+        )
+
+    def _once(self, key: tuple[str, ...], make: Callable[[], Any]) -> Any:
+        """What was made for this key before, an error included."""
+        if key not in self._kept:
+            try:
+                self._kept[key] = make()
+            except RecipeError as error:
+                self._kept[key] = error
+        if isinstance(self._kept[key], RecipeError):
+            raise self._kept[key]
+        return self._kept[key]
+
+
+def _open_source(recipe: Recipe) -> Source:
     checkpoint = _open(recipe)
     pipeline = find_pipeline(checkpoint)
     components = _find_components(recipe, checkpoint, component_names(pipeline, checkpoint))
-    configs = _read_configs(pipeline, components)
-    default_height, default_width = pipeline.default_size(configs)
-    factor = pipeline.vae_factor(configs)
-    height, width = recipe.height or default_height, recipe.width or default_width
-    problems = [
-        *pipeline.problems(recipe, configs),
-        *size_problems({"height": height, "width": width}, factor),
-        *_run_problems(recipe),
-    ]
-    scheduler, found = _make_scheduler(recipe, configs["scheduler"], pipeline.SCHEDULER_PATCH)
-    problems += found
-    if problems or scheduler is None:
-        raise RecipeError(problems)
-    return Plan(
-        recipe=recipe,
-        pipeline=pipeline,
-        checkpoint=checkpoint,
-        components=components,
-        scheduler=scheduler,
-        tableau=_make_table(recipe, scheduler),
-        wish=Wish(
-            prompt=recipe.prompt,
-            height=height,
-            width=width,
-            negative_prompt=recipe.negative_prompt,
-            clip_skip=recipe.clip_skip,
-            flags=index_flags(checkpoint),
-        ),
-        guidance=pipeline.guidance(recipe.guidance_scale, recipe.guidance_rescale, configs),
-        height=height,
-        width=width,
-        vae_factor=factor,
-        latent_shape=(pipeline.latent_channels(configs), height // factor, width // factor),
-        batches=_make_batches(recipe, pins.batches),
-        device=pins.device or recipe.backend.device,
-        dtype=pins.dtype or recipe.backend.dtype,
-        threads=pins.threads or recipe.backend.threads or physical_cores(),
-        notes=_notes(checkpoint),
-    )
+    return Source(checkpoint, pipeline, components, _read_configs(pipeline, components))
 
 
 def size_problems(sizes: Mapping[str, int], factor: int) -> list[Problem]:
@@ -155,11 +207,16 @@ def checkpoint_source(repo: str) -> str | Path:
     return DEMO_FOLDER / repo.removeprefix(DEMO)
 
 
-def _check_backend(name: str) -> None:
-    """Raises RecipeError where a backend's libraries are not installed. Looks for them, imports nothing."""
-    absent = [library for library in BACKEND_LIBRARIES[name] if importlib.util.find_spec(library) is None]
+def _check_backend(choice: BackendChoice) -> None:
+    """Raises RecipeError where a backend's libraries are not installed, or it cannot do what is asked of it.
+
+    Looks for libraries, imports nothing.
+    """
+    if problems := memory_problems(choice):
+        raise RecipeError(problems)
+    absent = [library for library in BACKEND_LIBRARIES[choice.name] if importlib.util.find_spec(library) is None]
     if absent:
-        what = f"the {name} backend needs what is not installed: {' and '.join(absent)}"
+        what = f"the {choice.name} backend needs what is not installed: {' and '.join(absent)}"
         hint = f"pip install {' '.join(absent)}"
         raise RecipeError([Problem("backend.name", what, hint=hint)])
 
@@ -199,10 +256,12 @@ def find_pipeline(checkpoint: Checkpoint) -> Pipeline:
     name = checkpoint.index.get("_class_name")
     if name in known:
         return known[name]
-    what = f"{checkpoint.source} is a {name}" if name else f"{checkpoint.source} has no model_index.json"
-    raise RecipeError(
-        [Problem("checkpoint.repo", f"{what}, which cannot be run here", tuple(known), nearest(str(name), known))]
-    )
+    if not name:
+        what = f"{checkpoint.source} has no model_index.json that names a pipeline, so it is no whole checkpoint"
+        hint = "a single network can be named under checkpoint.components"
+        raise RecipeError([Problem("checkpoint.repo", what, hint=hint)])
+    what = f"{checkpoint.source} is a {name}, which cannot be run here"
+    raise RecipeError([Problem("checkpoint.repo", what, tuple(known), nearest(str(name), known))])
 
 
 def _find_components(recipe: Recipe, checkpoint: Checkpoint, names: Sequence[str]) -> dict[str, ComponentFiles]:
@@ -227,7 +286,9 @@ def _find_components(recipe: Recipe, checkpoint: Checkpoint, names: Sequence[str
                 )
             found[name] = source.component(name, subfolder=choice.subfolder, **asked)
         except CheckpointError as error:
-            problems.append(Problem(where, _sentence(error)))
+            problem = Problem(where, _sentence(error))
+            if problem not in problems:  # a variant that no component has is said once
+                problems.append(problem)
     if problems:
         raise RecipeError(problems)
     return found
@@ -284,6 +345,8 @@ def _make_scheduler(
 
 
 def _make_table(recipe: Recipe, scheduler: Scheduler) -> Tableau:
+    from components.schedulers.brownian import NoisePathError
+
     schedule = recipe.schedule
     try:
         return scheduler.tableau(
@@ -292,7 +355,10 @@ def _make_table(recipe: Recipe, scheduler: Scheduler) -> Tableau:
             sigmas=schedule.sigmas,
             spacing=schedule.spacing,
             final_sigma=schedule.final_sigma,
+            run=scheduler.with_run(shared_path=recipe.noise.path == "brownian"),
         )
+    except NoisePathError as error:
+        raise RecipeError([Problem("noise.path", f"{type(scheduler).__name__}: {_sentence(error)}")]) from error
     except ValueError as error:
         what = f"{type(scheduler).__name__} cannot run this schedule: {_sentence(error)}"
         raise RecipeError([Problem("schedule", what)]) from error

@@ -18,7 +18,7 @@ import numpy as np
 from runner import manifest as manifests
 from runner.errors import Problem, RecipeError
 from runner.execute import RunResult, execute
-from runner.outputs import ImageRecordError, read_pixels, read_record
+from runner.outputs import ImageRecord, ImageRecordError, read_pixels, read_record
 from runner.plan import Pins
 
 if TYPE_CHECKING:
@@ -59,7 +59,19 @@ def replay(target: Path, *, check: bool, progress: bool = True) -> Replay:
     Raises:
         RecipeError: there is nothing here to replay, or the saved recipe cannot run on this machine.
     """
-    saved = _from_folder(target) if target.is_dir() else _from_picture(target)
+    if target.is_dir():
+        from runner.sweep.replay import is_sweep, replay_sweep
+
+        if is_sweep(target):
+            return replay_sweep(target, check=check)
+        saved = _from_folder(target)
+    else:
+        record = _record(target)
+        if record.together:
+            from runner.sweep.replay import replay_picture
+
+            return replay_picture(target, record, check=check)
+        saved = _from_picture(target, record)
     if not check:
         result, lines = _again(saved, None, progress)
         return _compare(saved, result, lines, result.folder)
@@ -90,18 +102,25 @@ def _from_folder(folder: Path) -> _Saved:
     )
 
 
-def _from_picture(path: Path) -> _Saved:
+def _record(path: Path) -> ImageRecord:
     try:
-        record = read_record(path)
+        return read_record(path)
     except ImageRecordError as error:
         what = str(error).removeprefix(f"{path}: ")
         raise RecipeError([Problem(str(path), what if path.exists() else "there is no such file or folder")]) from error
+
+
+def load_saved(text: str, shown: str) -> Recipe:
+    """A recipe from its saved text; `shown` stands for it in messages. Raises RecipeError."""
     with tempfile.TemporaryDirectory(prefix="replay-") as scratch:
         file = Path(scratch) / "recipe.yaml"
-        file.write_text(record.recipe, encoding="utf-8")
-        recipe = _load(file, shown=f"{path} (its recipe)")
+        file.write_text(text, encoding="utf-8")
+        return _load(file, shown=shown)
+
+
+def _from_picture(path: Path, record: ImageRecord) -> _Saved:
     return _Saved(
-        recipe=recipe,
+        recipe=load_saved(record.recipe, f"{path} (its recipe)"),
         pins=Pins((record.batch,), record.threads, record.device, record.dtype),
         environment={name: getattr(record, name) for name in ENVIRONMENT if hasattr(record, name)},
         pictures={record.index: path},

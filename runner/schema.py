@@ -2,7 +2,8 @@
 
 It says what values are possible in themselves. Whether they fit together (a schedule and its scheduler, a size and
 its autoencoder) is checked by runner.compose; nothing here reads a file or imports more than pydantic.
-Every field is marked with whether it decides the picture (`decides_picture`) or only how and where it is made.
+Every field is marked with whether it decides the picture (`decides_picture`) or only how and where it is made. Batch
+size and thread count move no more than the last bit of a picture: they are a plan's to fix and to record.
 """
 
 from __future__ import annotations
@@ -106,8 +107,15 @@ class Backend(Part):
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = key(
         "number format of the networks; auto is float32 on a CPU and half precision on a GPU", default="auto"
     )
-    threads: int | None = key("CPU threads; null: one for each core", default=None, ge=1, le=4096)
+    threads: int | None = key("CPU threads; null: one for each core", picture=False, default=None, ge=1, le=4096)
     compile: bool = key("compile the networks first: slower start, faster steps", default=False)
+    offload: Literal["none", "model", "sequential"] = key(
+        "what waits in main memory while it does not work: none; model: whole networks; sequential: every layer",
+        picture=False,
+        default="none",
+    )
+    vae_tiling: bool = key("decode large pictures in overlapping tiles: less memory, faint seams", default=False)
+    vae_slicing: bool = key("decode the pictures of a batch one by one: less memory", default=False)
     shard_parameters: bool = key(
         "jax on several devices: each keeps a part of the parameters, which then need not fit on one", default=False
     )
@@ -121,10 +129,15 @@ class Backend(Part):
 
 
 class Noise(Part):
-    """Where random numbers are drawn."""
+    """Where random numbers are drawn, and whether a sampler's draws follow one path."""
 
     device: Literal["cpu", "device"] = key(
         "cpu: the same seed gives the same picture everywhere; device: drawn where the networks run", default="cpu"
+    )
+    path: Literal["independent", "brownian"] = key(
+        "independent: a fresh draw for every step; brownian: each image's noise is one path, shared by the samplers of "
+        "the SDE (eta 1) and by any number of steps",
+        default="independent",
     )
 
 
@@ -133,9 +146,34 @@ class Output(Part):
 
     format: Literal["png", "jpg", "webp"] = key("file format of the pictures", picture=False, default="png")
     dir: Text = key("folder under which each run makes its own", picture=False, default="outputs", min_length=1)
+    sweep: FolderName = key(
+        "name of a sweep's folder beside the recipe's runs; the same name goes on where it stopped",
+        picture=False,
+        default="sweep",
+        max_length=100,
+    )
 
 
-Sweep = dict[Text, Annotated[list[Any], Field(min_length=1)]]
+class Compare(Part):
+    """How a sweep's images are measured against converged solutions of the equations that their samplers solve."""
+
+    reference_steps: int = key(
+        "steps of a solution; it is made again with twice as many, and the distance between the two is its floor",
+        picture=False,
+        default=150,
+        ge=2,
+        le=1000,
+    )
+    below: Annotated[list[Annotated[FiniteFloat, Field(gt=0)]], Field(min_length=1)] = key(
+        "relative errors for which the evaluations needed are told", picture=False, default=[0.1, 0.03, 0.01]
+    )
+    lpips: bool = key(
+        "measure LPIPS too, which takes its package and its weights on this machine", picture=False, default=False
+    )
+
+
+Sweep = dict[Text, Any]
+"""Read by runner.compose.sweep: axes by group or key path, and the words zip, exclude and repeat."""
 
 
 class Recipe(Part):
@@ -146,9 +184,13 @@ class Recipe(Part):
     prompt: Text = key("what the picture shall show, in your own words", default="")
     negative_prompt: Text | None = key("what it shall not show; null: nothing is said about that", default=None)
     seed: int = key("seed of the first image; image i has seed + i", default=0, ge=0, lt=SEED_END)
-    num_images: int = key("number of images", default=1, ge=1, le=1_000_000)
+    num_images: int = key("number of images", picture=False, default=1, ge=1, le=1_000_000)
     batch_size: int | None = key(
-        "images computed together; null: up to four, on each device where jax has several", default=None, ge=1, le=4096
+        "images computed together; null: up to four (on each device where jax has several), in a sweep as many as fit",
+        picture=False,
+        default=None,
+        ge=1,
+        le=4096,
     )
     steps: int | None = key(
         "denoising steps; null: the schedule's own number, otherwise 50", default=None, ge=1, le=1000
@@ -168,7 +210,28 @@ class Recipe(Part):
     backend: Backend = key("what computes", default_factory=Backend)
     noise: Noise = key("where random numbers are drawn", default_factory=Noise)
     output: Output = key("what is written where", picture=False, default_factory=Output)
+    compare: Compare | None = key(
+        "measure a sweep's images against converged solutions; null: do not", picture=False, default=None
+    )
     sweep: Sweep | None = key("values to combine, by group or key path: one job each", picture=False, default=None)
+    launcher: Literal["warm", "ray", "slurm"] = key(
+        "who runs a sweep: this process, workers of a Ray cluster, or a Slurm array", picture=False, default="warm"
+    )
+    workers: int | None = key(
+        "worker processes of the ray and slurm launchers; null: one for each GPU, or one for each 2 CPUs",
+        picture=False,
+        default=None,
+        ge=1,
+        le=10_000,
+    )
+    shard: Annotated[str, Field(pattern=r"^[1-9]\d*/[1-9]\d*$")] | None = key(
+        "i/n: run only the i-th of n equal parts of a sweep, the others being run elsewhere",
+        picture=False,
+        default=None,
+    )
+    on_error: Literal["continue", "stop"] = key(
+        "what a job that fails does to the rest of a sweep", picture=False, default="continue"
+    )
 
 
 def key_paths(part: type[BaseModel] = Recipe, prefix: str = "") -> dict[str, FieldInfo]:
@@ -177,8 +240,9 @@ def key_paths(part: type[BaseModel] = Recipe, prefix: str = "") -> dict[str, Fie
     for name, info in part.model_fields.items():
         path = f"{prefix}{name}"
         found[path] = info
-        if isinstance(info.annotation, type) and issubclass(info.annotation, BaseModel):
-            found |= key_paths(info.annotation, f"{path}.")
+        section = next(iter(get_args(info.annotation)), None) if info.default is None else info.annotation
+        if isinstance(section, type) and issubclass(section, BaseModel):
+            found |= key_paths(section, f"{path}.")
         elif name == "components":
             for component in COMPONENTS:
                 found[f"{path}.{component}"] = info

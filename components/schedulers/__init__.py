@@ -11,7 +11,7 @@ from functools import cache
 from typing import Any
 
 from components.schedulers.options import Option, OptionProblem, SchedulerConfigError, nearest
-from components.schedulers.tableau import Clip, Tableau, TableauError, stack
+from components.schedulers.tableau import Clip, Tableau, TableauError, stack, stackable
 
 _SHARED = {"adams", "base", "brownian", "config", "edm", "exponential", "facade", "flow", "noise", "options"}
 _SHARED |= {"published", "schedule", "spacing", "tableau"}
@@ -30,6 +30,7 @@ __all__ = [
     "option_owners",
     "scheduler_classes",
     "stack",
+    "stackable",
 ]
 
 

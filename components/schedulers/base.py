@@ -15,6 +15,7 @@ from typing import Any, ClassVar, Self
 import numpy as np
 
 from components.schedulers import spacing as space
+from components.schedulers.brownian import on_shared_path
 from components.schedulers.config import Config
 from components.schedulers.facade import Facade
 from components.schedulers.noise import Array, TrainingClock
@@ -30,6 +31,8 @@ from components.schedulers.schedule import DEFAULT_STEPS, Grid, Schedule
 from components.schedulers.tableau import Clip, Level, Rows, Tableau, parameterisation, trace
 
 CONFIG_NAME = "scheduler_config.json"
+ROUNDED = 1.001
+"""Published sigmas are rounded: 14.615 is not beyond 14.6146."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +48,7 @@ class RunOptions:
     order: int = 4
     strength: float = 1.0
     mu: float | None = None
+    shared_path: bool = False  # draws are increments of one Brownian path for all samplers and any number of steps
 
 
 class Scheduler(Facade):
@@ -58,6 +62,10 @@ class Scheduler(Facade):
     """Whether the method needs sigma / alpha finite: zero terminal SNR is then only approached."""
     ascending: ClassVar[bool] = False
     """Whether a run goes from data to noise."""
+    convergence: int | None = 1
+    """p of an error that falls as (1 / steps)^p, strong where there is noise; None: it solves no one equation."""
+    tells_timesteps: bool = True
+    """Whether the network is told a place on its training clock, and not the noise level itself."""
     fits: str = "training clock"
     """The kind of network it samples: "training clock", "edm", "flow", "consistency" or "v-diffusion"."""
 
@@ -282,6 +290,8 @@ class Scheduler(Facade):
 
     def _check(self, schedule: Schedule) -> list[OptionProblem]:
         flag = next((flag for flag in SIGMA_FLAGS if self._values.get(flag)), None)
+        if flag and SIGMA_FLAGS[flag] == schedule.spacing:
+            flag = None  # both say the same
         return list(schedule.problems(self.clock, flag, self.ascending))
 
     # ---- the table -------------------------------------------------------------------------------------------------
@@ -303,7 +313,7 @@ class Scheduler(Facade):
         return 1.0
 
     def brownian(self, grid: Grid) -> tuple[float, float] | None:
-        """Ends of the Brownian path, on its own clock, whose increments the draws are; None: each draw is its own."""
+        """Ends of the peer's Brownian tree, on a clock of its own; None: it draws independently. See also `rows`."""
         return None
 
     @property
@@ -336,15 +346,25 @@ class Scheduler(Facade):
         if problems := self._check(schedule):
             raise SchedulerConfigError(f"{type(self).__name__} schedule", problems)
         run, grid = run or self.run, self.grid(schedule)
-        return trace(
+        table = trace(
             list(self.rows(grid, run)),
             history=self.history(run),
             parameterisation=self.parameterisation,
             init_noise_sigma=self.initial_scale(grid),
             clip=self.clip,
             unchecked=self.unchecked(run),
-            brownian=self.brownian(grid),
-        ).verify()
+            brownian=None if run.shared_path else self.brownian(grid),
+        )
+        return (on_shared_path(table) if run.shared_path else table).verify()
+
+    def remarks(self, table: Tableau) -> list[str]:
+        """Sentences that a user of this scheduler's table should read: on rows above all the network was trained on."""
+        if not isinstance(self.clock, TrainingClock) or not self.tells_timesteps:
+            return []
+        end = self.clock.sigma_max
+        above = int((table.read[:, 1] > table.read[:, 0] * end * ROUNDED).sum())
+        what = f"{above} of {table.rows} rows read at a sigma / alpha above {end:.4g}"
+        return [f"{what}, where this network's training ended: it is told its last timestep."] if above else []
 
     def with_run(self, **options: Any) -> RunOptions:
         """This scheduler's run options with some replaced."""

@@ -25,6 +25,7 @@ class KarrasClock:
     sigma_min: float
     sigma_max: float
     rho: float
+    highest = np.inf
 
     @property
     def ends(self) -> tuple[float, float]:
@@ -47,6 +48,7 @@ class CMStochasticIterativeScheduler(EDMScheme):
 
     aliases = ("consistency", "cm")
     fits = "consistency"
+    convergence = None
     timestep_spacing = "places"
     OPTIONS = (
         Option("num_train_timesteps", 40, int, "Places on the training curve.", minimum=2),

@@ -35,6 +35,10 @@ class DEISMultistepScheduler(DPMSolverMultistepScheduler):
     lambda_min_clipped = -float("inf")
     euler_at_final = False
 
+    @property
+    def convergence(self) -> int:
+        return self.solver_order
+
     def end_sigma(self) -> float:
         return 0.0 if self.flows else self.clock.sigma_min
 

@@ -70,6 +70,11 @@ class DPMSolverMultistepScheduler(FlowOption):
     )
 
     @property
+    def convergence(self) -> int:
+        reached = self.solver_order if self.corrected_third_order else min(self.solver_order, 2)
+        return 1 if self.integrator.sde else reached
+
+    @property
     def integrator(self) -> Integrator:
         return Integrator.named(self.algorithm_type)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from itertools import pairwise
 
 import numpy as np
 
@@ -54,8 +55,10 @@ class DPMSolverSDEScheduler(SigmaScheduler):
         middle = np.sqrt(start * end)
         mid = self.levels(self.clock.timestep_at(middle), np.append(middle, 0))[:-1]
         (half_down, half_up), (down, up) = ancestral(start, middle), ancestral(start, end)
+        here, there = grid[whole], grid[whole + 1]
+        times = [level.clock if run.shared_path else level.sigma for level in (here, mid, there)]
         # The path from start to middle and from there to the end, as shares of the whole in units of each.
-        earlier, later = (np.sqrt(d / (start - end)) for d in (start - middle, middle - end))
+        earlier, later = (np.sqrt((b - a) / (times[2] - times[0])) for a, b in pairwise(times))
         half, full = (half_down / start)[:, None], (down / start)[:, None]
         half_noise, first, second = (run.s_noise * std[:, None] for std in (half_up, up * earlier, up * later))
 
@@ -65,6 +68,5 @@ class DPMSolverSDEScheduler(SigmaScheduler):
         def to_end(s: State) -> tuple[Array, ...]:
             return (s.h[0] + (1 - full) * s.x0 + second * s.noise,)
 
-        here, there = grid[whole], grid[whole + 1]
-        yield Rows(2 * whole, here, mid, to_middle, whole, True, span=(start, middle))
-        yield Rows(2 * whole + 1, mid, there, to_end, whole, True, span=(middle, end))
+        yield Rows(2 * whole, here, mid, to_middle, whole, True, span=(times[0], times[1]))
+        yield Rows(2 * whole + 1, mid, there, to_end, whole, True, span=(times[1], times[2]))

@@ -50,6 +50,10 @@ class DPMSolverSinglestepScheduler(DPMSolverMultistepScheduler):
         *DYNAMIC,
     )
 
+    @property
+    def convergence(self) -> int:
+        return 1 if self.integrator.sde else self.solver_order
+
     def history(self, run: RunOptions) -> int:
         return self.solver_order
 
@@ -82,4 +86,5 @@ class DPMSolverSinglestepScheduler(DPMSolverMultistepScheduler):
                 new = new + w1 * (slopes[0] - r[1] * change) + 2 * w2 * change
             return new, *(*m[::-1], *s.h)[: len(s.h) - 1], x
 
-        return Rows(i, grid[i], grid[i + 1], update, i, form.sde, form.declared_variance(start[:, 0], to[:, 0]))
+        declared, span = form.declared_variance(start[:, 0], to[:, 0]), (start[:, 0].clock, to[:, 0].clock)
+        return Rows(i, grid[i], grid[i + 1], update, i, form.sde, declared, span=span)

@@ -54,10 +54,13 @@ class EulerDiscreteScheduler(SigmaScheduler):
         levels = exponential(self.clock.sigma_min, self.clock.sigma_max, steps + 1)
         return self.spaced_timesteps(kind, steps), levels
 
+    @property
+    def tells_timesteps(self) -> bool:  # type: ignore[override]
+        """Not to a continuous-time v network (Karras preconditioning), which is told log(sigma) / 4."""
+        return not (self.timestep_type == "continuous" and self.prediction_type == "v_prediction")
+
     def levels(self, t: Array, sigmas: Array) -> Grid:
-        """As ever, but a continuous-time v network (Karras preconditioning) is told log(sigma) / 4."""
-        continuous = self.timestep_type == "continuous" and self.prediction_type == "v_prediction"
-        return super().levels(np.log(sigmas[:-1]) / 4 if continuous else t, sigmas)
+        return super().levels(t if self.tells_timesteps else np.log(sigmas[:-1]) / 4, sigmas)
 
     def rows(self, grid: Grid, run: RunOptions) -> Iterable[Rows]:
         i = np.arange(len(grid))

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from components.schedulers.brownian import BrownianPath
+from components.schedulers.brownian import brownian_path
 from components.schedulers.noise import variance_preserving
 from components.schedulers.schedule import Schedule
 from components.schedulers.tableau import Clip, Tableau
@@ -178,8 +178,9 @@ class Facade:
             seed = self.config.get("noise_sampler_seed")  # type: ignore[attr-defined]
             if seed is None:
                 seed = int(torch.randint(2**63 - 1, ())) if generator is None else generator.initial_seed()
-            loop.path = BrownianPath(seed, sample.shape, *loop.table.brownian, dtype=sample.dtype)
-        return loop.path.unit(loop.table.noise_span[row]).to(sample.device)
+            loop.path = brownian_path(seed, sample.shape, *loop.table.brownian, dtype=sample.dtype)
+        noise = loop.path.unit(loop.table.noise_span[row])
+        return _like(noise, sample) if _kind(noise) == "numpy" else noise.to(sample.device)
 
     def add_noise(self, original_samples: Any, noise: Any, timesteps: Any) -> Any:
         """x at these timesteps (B,), in the scale this solver keeps x in: alpha x0 + sigma noise."""

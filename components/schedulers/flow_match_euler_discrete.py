@@ -19,6 +19,10 @@ class FlowMatchEulerDiscreteScheduler(FlowScheme):
     aliases = ("flow_euler",)
     OPTIONS = (*FLOW_OPTIONS, Option("stochastic_sampling", False, bool, "Noise x0 anew at every step."))
 
+    @property
+    def convergence(self) -> int | None:
+        return None if self.stochastic_sampling else 1
+
     def rows(self, grid: Grid, run: RunOptions) -> Iterable[Rows]:
         i = np.arange(len(grid))
         at, to = grid.columns(i), grid.columns(i + 1)

@@ -20,7 +20,7 @@ class FlowMatchHeunDiscreteScheduler(FlowScheme):
     """
 
     aliases = ("flow_heun",)
-    order = 2
+    order = convergence = 2
     OPTIONS = (LENGTH, SHIFT)
 
     def history(self, run: RunOptions) -> int:

@@ -17,6 +17,7 @@ class FlowMatchLCMScheduler(FlowScheme):
     """x' = (1 - sigma') x0 + sigma' noise (Luo et al. 2023, arXiv 2310.04378, algorithm 3, on a flow)."""
 
     aliases = ("flow_lcm",)
+    convergence = None
     OPTIONS = (
         *FLOW_OPTIONS,
         Option("scale_factors", None, (None,), "Enlarging latents on the way: not here, so leave it null."),

@@ -20,7 +20,7 @@ class HeunDiscreteScheduler(SigmaScheduler):
     """
 
     aliases = ("heun",)
-    order = 2
+    order = convergence = 2
     OPTIONS = (
         *with_defaults(BETAS, beta_start=0.00085, beta_end=0.012),
         *EPS_X0_V,

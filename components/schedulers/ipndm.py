@@ -23,6 +23,7 @@ class IPNDMScheduler(Scheduler):
 
     aliases = ("ipndm",)
     fits = "v-diffusion"
+    convergence = 2
     timestep_spacing = "angle"
     OPTIONS = (
         Option("num_train_timesteps", 1000, int, "Kept for the checkpoint's sake: time is continuous.", minimum=1),

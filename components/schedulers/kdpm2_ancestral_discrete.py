@@ -12,6 +12,7 @@ class KDPM2AncestralDiscreteScheduler(KDPM2DiscreteScheduler):
     """The midpoint method down to sigma_down, then fresh noise of sigma_up."""
 
     aliases = ("dpm2_a", "kdpm2_a", "dpm2_ancestral")
+    convergence = 1
 
     def targets(self, grid: Grid) -> tuple[Array, Array]:
         return ancestral(grid.levels.sigma[:-1], grid.levels.sigma[1:])

@@ -20,7 +20,7 @@ class KDPM2DiscreteScheduler(SigmaScheduler):
     """
 
     aliases = ("dpm2", "kdpm2")
-    order = 2
+    order = convergence = 2
     OPTIONS = (*with_defaults(BETAS, beta_start=0.00085, beta_end=0.012), *SIGMAS, *EPS_X0_V, *SPACING)
 
     def history(self, run: RunOptions) -> int:
@@ -48,4 +48,5 @@ class KDPM2DiscreteScheduler(SigmaScheduler):
             return (s.h[0] + (to - at.sigma) * s.eps + noise[whole, None] * s.noise,)
 
         yield Rows(2 * whole, grid[whole], mid[:-1], lambda s: (s.x + (half.sigma - at.sigma) * s.eps, s.x), whole)
-        yield Rows(2 * whole + 1, mid[:-1], grid[whole + 1], second, whole, noise=noise[whole] > 0)
+        span = grid[whole].clock, grid[whole + 1].clock
+        yield Rows(2 * whole + 1, mid[:-1], grid[whole + 1], second, whole, noise[whole] > 0, span=span)

@@ -22,6 +22,7 @@ class LCMScheduler(Scheduler):
     """
 
     aliases = ("lcm",)
+    convergence = None
     OPTIONS = LCM_OPTIONS
 
     def spaced_timesteps(self, kind: str, steps: int) -> Array:

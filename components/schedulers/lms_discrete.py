@@ -29,6 +29,10 @@ class LMSDiscreteScheduler(SigmaScheduler):
         Option("order", 4, int, "How many outputs a step looks at.", minimum=1, maximum=4, run=True),
     )
 
+    @property
+    def convergence(self) -> int | None:
+        return self.run.order
+
     def history(self, run: RunOptions) -> int:
         return run.order - 1
 

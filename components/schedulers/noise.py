@@ -61,6 +61,9 @@ def zero_terminal_snr(betas: Array) -> Array:
 class VariancePreserving:
     """A clock whose sigma is the ratio of a pair with alpha^2 + sigma^2 = 1."""
 
+    highest = math.inf
+    """The largest sigma there can be."""
+
     @staticmethod
     def pair(ratio: Array) -> tuple[Array, Array]:
         """(alpha, sigma) of x at each level."""
@@ -147,6 +150,7 @@ class FlowClock:
     sigma_max: float
     largest: float = 1.0
     """What is read in place of a larger sigma, by solvers in the logarithm of alpha / sigma."""
+    highest = 1.0
 
     @property
     def ends(self) -> tuple[float, float]:
@@ -173,6 +177,7 @@ class LogSigmaClock:
     length: float = math.inf
     factor: float = 0.25
     ends = -math.inf, math.inf
+    highest = math.inf
 
     def sigma_at(self, timestep: ArrayLike, *, log: bool = False) -> Array:
         return np.exp(np.asarray(timestep, np.float64) / self.factor)

@@ -36,6 +36,10 @@ class PNDMScheduler(Scheduler):
         *with_defaults(SPACING, timestep_spacing="leading"),
     )
 
+    @property
+    def convergence(self) -> int | None:
+        return 2 if self.prediction_type == "epsilon" else 1
+
     def history(self, run: RunOptions) -> int:
         return 5
 

@@ -75,6 +75,11 @@ class SASolverScheduler(DPMSolverMultistepScheduler):
         return problems
 
     @property
+    def convergence(self) -> int:
+        reached = max(self.predictor_order, min(self.corrector_order, self.predictor_order + 1))
+        return 1 if self.tau["value"] else reached
+
+    @property
     def integrator(self) -> Integrator:
         return Integrator(x0=self.algorithm_type == "data_prediction", sde=False)
 

@@ -42,6 +42,9 @@ class Grid:
 class Schedule:
     """`timesteps` list N network evaluations' places; `sigmas` list N + 1 noise-to-signal sigmas, end included.
 
+    A sigma beyond what the network was trained on is told the nearest timestep there is (`Scheduler.remarks` speaks of
+    those above); above 1 there is no flow.
+
     `steps` alone spreads them by `spacing` (or as configured); beside a list it resamples the list log-linearly.
     `final_sigma` says where the last step ends: "zero", "sigma_min" or a ratio; None leaves it to the scheduler, or
     to the list of sigmas.
@@ -94,6 +97,9 @@ class Schedule:
         if self.timesteps and max(self.timesteps) > last:
             what = f"starts at {max(self.timesteps):g}, but this checkpoint's training clock ends at {last:g}"
             yield OptionProblem("timesteps", what)
+        if self.sigmas and max(self.sigmas) > clock.highest:
+            what = f"goes up to {max(self.sigmas):g}, but a flow's sigma ends at {clock.highest:g}"
+            yield OptionProblem("sigmas", what)
         end = self.final_sigma
         if (isinstance(end, str) and end not in ENDS) or (isinstance(end, int | float) and end < 0):
             yield OptionProblem("final_sigma", f"is {end!r}", (*ENDS, "a number of at least 0"))

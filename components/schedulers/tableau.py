@@ -129,7 +129,8 @@ class Tableau:
     to_x0 (N, 2): x0 = to_x0[0] x + to_x0[1] output. update (N, R, R + 3): state' = update [state, output, x0, noise].
     noise_span (N, 2): the interval of the Brownian clock that the row's draw belongs to; nan where none is taken.
     step (N,): user-visible step. read, land (N, 2): (alpha, sigma) where the row reads x and where it leaves it.
-    brownian: ends of the clock on which all draws are increments of one path; None where every draw is its own.
+    brownian: ends (2,) of the clock on which all draws are increments of one path; None where every draw is its own.
+    In a stack (B, 2), nan for the images whose draws are their own.
     log_variance (N, 2): where not nan, bounds at v = -1 and 1 of the log variance that the network gives the draw, v
     being a second half of its channels (arXiv 2102.09672, eq. 15). Every other row drops such a half.
     declared (N, 2, 2): (gain, added) of a mean and of a variance the method declares; nan where it declares none.
@@ -148,7 +149,7 @@ class Tableau:
     declared: Array
     point_mass: Array = field(repr=False)  # (N, 2): output = point_mass[0] x + point_mass[1] c for data = {c}
     log_variance: Array = field(repr=False)
-    brownian: tuple[float, float] | None = None
+    brownian: tuple[float, float] | Array | None = None
     unchecked: str = ""  # why the mean and variance on a point mass say nothing of this method, if so
 
     @property
@@ -306,30 +307,43 @@ def _network_on_point_mass(at: Level, p: Array, q: Array, r: Array, s: Array) ->
     return np.where(np.isfinite(answer), answer, 0.0)  # neither: the answer plays no part
 
 
-def stack(tables: Sequence[Tableau]) -> Tableau:
-    """Tables of equal row count as one with a batch axis in front: different samplers share a batch.
+def stackable(tables: Sequence[Tableau]) -> bool:
+    """Whether these tables can share a batch: as many rows each, and one way of clipping at the most.
 
-    Shorter histories are padded with registers that stay zero. Raises ValueError where row counts, clipping or the
-    source of noise differ.
+    Not clipping goes with any clipping. History, noise, its source and learned variance may differ from image to image.
     """
-    if len({(table.rows, table.clip, table.brownian) for table in tables}) != 1:
-        raise ValueError(
-            "only tables of equal row count and equal clipping, and of one source of noise, can share a batch"
-        )
+    return len({table.rows for table in tables}) == 1 and len({table.clip for table in tables} - {None}) <= 1
+
+
+def stack(tables: Sequence[Tableau]) -> Tableau:
+    """Tables as one with a batch axis in front: different samplers share a batch.
+
+    Shorter histories are padded with registers that stay zero. Raises ValueError for tables that are not `stackable`.
+    """
+    if not stackable(tables):
+        raise ValueError("only tables of equal row count, and with no two ways of clipping, can share a batch")
     registers = max(table.registers for table in tables)
-    tables = [_padded(table, registers) for table in tables]
+    padded = [_padded(table, registers) for table in tables]
     arrays = {
-        f.name: np.stack([getattr(table, f.name) for table in tables])
+        f.name: np.stack([getattr(table, f.name) for table in padded])
         for f in fields(Tableau)
         if f.name not in ("clip", "unchecked", "brownian")
     }
-    unchecked = "; ".join(filter(None, (t.unchecked for t in tables)))
-    return Tableau(clip=tables[0].clip, brownian=tables[0].brownian, unchecked=unchecked, **arrays)
+    ends = np.array([(np.nan, np.nan) if table.brownian is None else table.brownian for table in tables])
+    return Tableau(
+        clip=next((table.clip for table in tables if table.clip), None),
+        brownian=None if np.isnan(ends).all() else ends,
+        unchecked="; ".join(filter(None, (table.unchecked for table in tables))),
+        **arrays,
+    )
 
 
 def _padded(table: Tableau, registers: int) -> Tableau:
+    """The same table with as many registers, and no x0 where nothing reads it."""
     old = table.registers
     update = np.zeros((table.rows, registers, registers + 3))
     update[:, :old, :old] = table.update[..., :old]
     update[:, :old, registers:] = table.update[..., old:]
-    return replace(table, update=update)
+    # Where no row reads x0, the clipping of others must not: at alpha = 0 its coefficients are infinite.
+    to_x0 = np.where(table.update[..., old + 1].any(-1, keepdims=True), table.to_x0, 0.0)
+    return replace(table, update=update, to_x0=to_x0)

@@ -20,6 +20,10 @@ class TCDScheduler(LCMScheduler):
     aliases = ("tcd",)
     OPTIONS = (*LCM_OPTIONS, *with_defaults((ETA,), eta=0.3))
 
+    @property
+    def convergence(self) -> int | None:
+        return None if self.run.eta else 1
+
     def end_sigma(self) -> float:
         return self.clock.sigma_min
 

@@ -55,6 +55,10 @@ class UniPCMultistepScheduler(DPMSolverMultistepScheduler):
     lambda_min_clipped = -float("inf")
 
     @property
+    def convergence(self) -> int:
+        return self.solver_order + (not self.disable_corrector)
+
+    @property
     def top(self) -> float:
         return 1.0 if self.predict_x0 else super().top
 

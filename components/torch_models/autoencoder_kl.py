@@ -14,6 +14,7 @@ from components.model_config import AutoencoderKLConfig
 from components.torch_models.base import Model
 from components.torch_models.blocks import AttentionMaker, DownBlock, MidBlock, UpBlock
 from components.torch_models.layers import SpatialAttention, activation
+from components.torch_models.operations import Convolution, free
 from components.torch_models.tiling import tiled
 
 EPS = 1e-6
@@ -76,7 +77,7 @@ class Encoder(nn.Module):
         super().__init__()
         widths = config.block_out_channels
         resnet = _resnet(config)
-        self.conv_in = nn.Conv2d(config.in_channels, widths[0], 3, padding=1)
+        self.conv_in = Convolution(config.in_channels, widths[0], 3, padding=1)
         self.down_blocks = nn.ModuleList(
             DownBlock(
                 widths[max(i - 1, 0)],
@@ -91,14 +92,14 @@ class Encoder(nn.Module):
         self.mid_block = MidBlock(widths[-1], resnet=resnet, attention=_attention(config))
         self.conv_norm_out = nn.GroupNorm(config.norm_num_groups, widths[-1], EPS)
         self.act = activation("silu")
-        self.conv_out = nn.Conv2d(widths[-1], 2 * config.latent_channels, 3, padding=1)
+        self.conv_out = Convolution(widths[-1], 2 * config.latent_channels, 3, padding=1)
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.conv_in(x)
         for block in self.down_blocks:
             x, _ = block(x)
         x = self.mid_block(x)
-        return self.conv_out(self.act(self.conv_norm_out(x)))
+        return self.conv_out(self.act(self.conv_norm_out(x), inplace=free()))
 
 
 class Decoder(nn.Module):
@@ -108,7 +109,7 @@ class Decoder(nn.Module):
         super().__init__()
         widths = config.block_out_channels[::-1]
         resnet = _resnet(config)
-        self.conv_in = nn.Conv2d(config.latent_channels, widths[0], 3, padding=1)
+        self.conv_in = Convolution(config.latent_channels, widths[0], 3, padding=1)
         self.up_blocks = nn.ModuleList()  # registered before the middle, made after it
         self.mid_block = MidBlock(widths[0], resnet=resnet, attention=_attention(config))
         for i, width in enumerate(widths):
@@ -116,13 +117,13 @@ class Decoder(nn.Module):
             self.up_blocks.append(UpBlock(widths_in, width, resnet=resnet, upsample=i < len(widths) - 1))
         self.conv_norm_out = nn.GroupNorm(config.norm_num_groups, widths[-1], EPS)
         self.act = activation("silu")
-        self.conv_out = nn.Conv2d(widths[-1], config.out_channels, 3, padding=1)
+        self.conv_out = Convolution(widths[-1], config.out_channels, 3, padding=1)
 
     def forward(self, z: Tensor) -> Tensor:
         x = self.mid_block(self.conv_in(z))
         for block in self.up_blocks:
             x = block(x)
-        return self.conv_out(self.act(self.conv_norm_out(x)))
+        return self.conv_out(self.act(self.conv_norm_out(x), inplace=free()))
 
 
 class AutoencoderKL(Model):
@@ -137,8 +138,8 @@ class AutoencoderKL(Model):
         channels = config.latent_channels
         self.encoder = Encoder(config)
         self.decoder = Decoder(config)
-        self.quant_conv = nn.Conv2d(2 * channels, 2 * channels, 1) if config.use_quant_conv else None
-        self.post_quant_conv = nn.Conv2d(channels, channels, 1) if config.use_post_quant_conv else None
+        self.quant_conv = Convolution(2 * channels, 2 * channels, 1) if config.use_quant_conv else None
+        self.post_quant_conv = Convolution(channels, channels, 1) if config.use_post_quant_conv else None
         self.use_slicing = False
         self.tile_size: int | None = None
 

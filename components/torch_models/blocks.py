@@ -96,9 +96,8 @@ class UpBlock(_Level):
         skips: list[Tensor] | None = None,
     ) -> Tensor:
         for i in range(len(self.resnets)):
-            if skips is not None:
-                x = torch.cat([x, skips.pop()], dim=1)
-            x = self.layer(i, x, temb, context)
+            # joined in the call, for the joined tensor to be forgotten as soon as the resnet has read it
+            x = self.layer(i, x if skips is None else torch.cat([x, skips.pop()], dim=1), temb, context)
         if self.upsamplers is None:
             return x
         height, width = skips[-1].shape[-2:] if skips else (2 * x.shape[-2], 2 * x.shape[-1])

@@ -12,17 +12,20 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
+from components.torch_models.operations import Convolution, Linear, free
+
+Activation = Callable[..., Tensor]
+ACTIVATIONS: dict[str, Activation] = {
     "silu": F.silu,
     "swish": F.silu,
     "mish": F.mish,
-    "gelu": F.gelu,
+    "gelu": lambda x, inplace=False: F.gelu(x),
     "relu": F.relu,
 }
 
 
-def activation(name: str) -> Callable[[Tensor], Tensor]:
-    """The activation function of a configuration's `act_fn`, whatever the case of its letters."""
+def activation(name: str) -> Activation:
+    """The activation function of a configuration's `act_fn`, whatever the case of its letters; it takes `inplace`."""
     return ACTIVATIONS[name.lower()]
 
 
@@ -45,10 +48,10 @@ class TimestepEmbedding(nn.Module):
 
     def __init__(self, in_channels: int, channels: int, act_fn: str = "silu", cond_channels: int | None = None) -> None:
         super().__init__()
-        self.linear_1 = nn.Linear(in_channels, channels)
-        self.cond_proj = nn.Linear(cond_channels, in_channels, bias=False) if cond_channels else None
+        self.linear_1 = Linear(in_channels, channels)
+        self.cond_proj = Linear(cond_channels, in_channels, bias=False) if cond_channels else None
         self.act = activation(act_fn)
-        self.linear_2 = nn.Linear(channels, channels)
+        self.linear_2 = Linear(channels, channels)
 
     def forward(self, sinusoid: Tensor, condition: Tensor | None = None) -> Tensor:
         if condition is not None and self.cond_proj is not None:
@@ -77,25 +80,30 @@ class ResnetBlock(nn.Module):
         self.output_scale_factor = output_scale_factor
         self.act = activation(act_fn)
         self.norm1 = nn.GroupNorm(groups, in_channels, eps)
-        self.conv1 = nn.Conv2d(in_channels, out_channels, 3, padding=1)
-        self.time_emb_proj = nn.Linear(time_channels, out_channels * (1 + scale_shift)) if time_channels else None
+        self.conv1 = Convolution(in_channels, out_channels, 3, padding=1)
+        self.time_emb_proj = Linear(time_channels, out_channels * (1 + scale_shift)) if time_channels else None
         self.norm2 = nn.GroupNorm(groups, out_channels, eps)
         self.dropout = nn.Dropout(dropout)
-        self.conv2 = nn.Conv2d(out_channels, out_channels, 3, padding=1)
-        self.conv_shortcut = nn.Conv2d(in_channels, out_channels, 1) if in_channels != out_channels else None
+        self.conv2 = Convolution(out_channels, out_channels, 3, padding=1)
+        self.conv_shortcut = Convolution(in_channels, out_channels, 1) if in_channels != out_channels else None
 
     def forward(self, x: Tensor, temb: Tensor | None = None) -> Tensor:
-        h = self.conv1(self.act(self.norm1(x)))
+        h = self.conv1(self.act(self.norm1(x), inplace=free()))
         if self.time_emb_proj is None or temb is None:
             h = self.norm2(h)
         elif self.scale_shift:
             scale, shift = self.time_emb_proj(self.act(temb))[:, :, None, None].chunk(2, dim=1)
             h = self.norm2(h) * (1 + scale) + shift
         else:
-            h = self.norm2(h + self.time_emb_proj(self.act(temb))[:, :, None, None])
-        h = self.conv2(self.dropout(self.act(h)))
-        skip = x if self.conv_shortcut is None else self.conv_shortcut(x)
-        return skip + h if self.output_scale_factor == 1 else (skip + h) / self.output_scale_factor
+            h = self.norm2(added(h, self.time_emb_proj(self.act(temb))[:, :, None, None]))
+        h = self.conv2(self.dropout(self.act(h, inplace=free())))
+        h = added(h, x if self.conv_shortcut is None else self.conv_shortcut(x))
+        return h if self.output_scale_factor == 1 else h / self.output_scale_factor
+
+
+def added(x: Tensor, y: Tensor) -> Tensor:
+    """x + y, in the memory of `x`, which nobody reads again, where no gradient is asked for."""
+    return x.add_(y) if free() else x + y
 
 
 class Downsample(nn.Module):
@@ -104,7 +112,7 @@ class Downsample(nn.Module):
     def __init__(self, channels: int, padding: int = 1) -> None:
         super().__init__()
         self.padding = padding
-        self.conv = nn.Conv2d(channels, channels, 3, stride=2, padding=padding)
+        self.conv = Convolution(channels, channels, 3, stride=2, padding=padding)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.conv(x if self.padding else F.pad(x, (0, 1, 0, 1)))
@@ -115,7 +123,7 @@ class Upsample(nn.Module):
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        self.conv = nn.Conv2d(channels, channels, 3, padding=1)
+        self.conv = Convolution(channels, channels, 3, padding=1)
 
     def forward(self, x: Tensor, size: tuple[int, int] | None = None) -> Tensor:
         size = size or (2 * x.shape[-2], 2 * x.shape[-1])
@@ -138,10 +146,10 @@ class Attention(nn.Module):
         self.heads = heads
         if group_norm is not None:
             self.group_norm = group_norm
-        self.to_q = nn.Linear(channels, channels, bias=bias)
-        self.to_k = nn.Linear(context_channels or channels, channels, bias=bias)
-        self.to_v = nn.Linear(context_channels or channels, channels, bias=bias)
-        self.to_out = nn.Sequential(nn.Linear(channels, channels))
+        self.to_q = Linear(channels, channels, bias=bias)
+        self.to_k = Linear(context_channels or channels, channels, bias=bias)
+        self.to_v = Linear(context_channels or channels, channels, bias=bias)
+        self.to_out = nn.Sequential(Linear(channels, channels))
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         context = x if context is None else context
@@ -162,8 +170,9 @@ class SpatialAttention(Attention):
         self.output_scale_factor = output_scale_factor
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
-        h = super().forward(to_tokens(self.group_norm(x)))
-        return (x + to_image(h, x)) / self.output_scale_factor
+        h = to_image(super().forward(to_tokens(self.group_norm(x))), x)
+        h = added(h, x)
+        return h if self.output_scale_factor == 1 else h / self.output_scale_factor
 
 
 def to_tokens(x: Tensor) -> Tensor:
@@ -181,7 +190,7 @@ class FeedForward(nn.Module):
 
     def __init__(self, channels: int, dropout: float = 0.0) -> None:
         super().__init__()
-        self.net = nn.Sequential(GEGLU(channels, 4 * channels), nn.Dropout(dropout), nn.Linear(4 * channels, channels))
+        self.net = nn.Sequential(GEGLU(channels, 4 * channels), nn.Dropout(dropout), Linear(4 * channels, channels))
 
     def forward(self, x: Tensor) -> Tensor:
         return self.net(x)
@@ -190,11 +199,12 @@ class FeedForward(nn.Module):
 class GEGLU(nn.Module):
     def __init__(self, in_channels: int, out_channels: int) -> None:
         super().__init__()
-        self.proj = nn.Linear(in_channels, 2 * out_channels)
+        self.proj = Linear(in_channels, 2 * out_channels)
 
     def forward(self, x: Tensor) -> Tensor:
         value, gate = self.proj(x).chunk(2, dim=-1)
-        return value * F.gelu(gate)
+        gate = F.gelu(gate)
+        return gate.mul_(value) if free() else value * gate
 
 
 class TransformerBlock(nn.Module):
@@ -210,9 +220,9 @@ class TransformerBlock(nn.Module):
         self.ff = FeedForward(channels, dropout)
 
     def forward(self, x: Tensor, context: Tensor) -> Tensor:
-        x = x + self.attn1(self.norm1(x))
-        x = x + self.attn2(self.norm2(x), context)
-        return x + self.ff(self.norm3(x))
+        x = added(self.attn1(self.norm1(x)), x)
+        x = added(self.attn2(self.norm2(x), context), x)
+        return added(self.ff(self.norm3(x)), x)
 
 
 class Transformer(nn.Module):
@@ -232,11 +242,11 @@ class Transformer(nn.Module):
         super().__init__()
         self.linear_projection = linear_projection
         self.norm = nn.GroupNorm(groups, channels, eps=1e-6)
-        self.proj_in = nn.Linear(channels, channels) if linear_projection else nn.Conv2d(channels, channels, 1)
+        self.proj_in = Linear(channels, channels) if linear_projection else Convolution(channels, channels, 1)
         self.transformer_blocks = nn.ModuleList(
             TransformerBlock(channels, heads, context_channels, dropout) for _ in range(layers)
         )
-        self.proj_out = nn.Linear(channels, channels) if linear_projection else nn.Conv2d(channels, channels, 1)
+        self.proj_out = Linear(channels, channels) if linear_projection else Convolution(channels, channels, 1)
 
     def forward(self, x: Tensor, context: Tensor) -> Tensor:
         h = self.norm(x)
@@ -244,4 +254,4 @@ class Transformer(nn.Module):
         for block in self.transformer_blocks:
             h = block(h, context)
         h = to_image(self.proj_out(h), x) if self.linear_projection else self.proj_out(to_image(h, x))
-        return x + h
+        return added(h, x)

@@ -14,6 +14,7 @@ from components.model_config import UNet2DConfig
 from components.torch_models.base import Model
 from components.torch_models.blocks import AttentionMaker, MidBlock, down_levels, up_levels
 from components.torch_models.layers import SpatialAttention, TimestepEmbedding, activation, timestep_embedding
+from components.torch_models.operations import Convolution, free
 from components.torch_models.unet_2d_condition import UNetOutput
 
 
@@ -28,7 +29,7 @@ class UNet2DModel(Model):
         config = self.config
         widths = config.block_out_channels
         time_channels = config.time_embedding_dim or 4 * widths[0]
-        self.conv_in = nn.Conv2d(config.in_channels, widths[0], 3, padding=1)
+        self.conv_in = Convolution(config.in_channels, widths[0], 3, padding=1)
         self.time_embedding = TimestepEmbedding(widths[0], time_channels)
         resnet: dict[str, Any] = {
             "time_channels": time_channels,
@@ -50,7 +51,7 @@ class UNet2DModel(Model):
         self.up_blocks.extend(up_levels(widths, layers, self._attentions(config.up_block_types[::-1]), resnet=resnet))
         self.conv_norm_out = nn.GroupNorm(config.norm_num_groups, widths[0], config.norm_eps)
         self.act = activation("silu")
-        self.conv_out = nn.Conv2d(widths[0], config.out_channels, 3, padding=1)
+        self.conv_out = Convolution(widths[0], config.out_channels, 3, padding=1)
 
     def _attentions(self, block_types: Sequence[str]) -> list[AttentionMaker | None]:
         return [self._attention() if kind.startswith("Attn") else None for kind in block_types]
@@ -90,4 +91,4 @@ class UNet2DModel(Model):
         x = self.mid_block(x, temb)
         for block in self.up_blocks:
             x = block(x, temb, None, skips)
-        return UNetOutput(self.conv_out(self.act(self.conv_norm_out(x))))
+        return UNetOutput(self.conv_out(self.act(self.conv_norm_out(x), inplace=free())))

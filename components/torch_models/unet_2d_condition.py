@@ -14,6 +14,7 @@ from components.model_config import UNet2DConditionConfig
 from components.torch_models.base import Model
 from components.torch_models.blocks import AttentionMaker, MidBlock, down_levels, up_levels
 from components.torch_models.layers import TimestepEmbedding, Transformer, activation, timestep_embedding
+from components.torch_models.operations import Convolution, free
 
 
 @dataclass
@@ -32,7 +33,7 @@ class UNet2DConditionModel(Model):
         config = self.config
         widths = config.block_out_channels
         time_channels = config.time_embedding_dim or 4 * widths[0]
-        self.conv_in = nn.Conv2d(config.in_channels, widths[0], 3, padding=1)
+        self.conv_in = Convolution(config.in_channels, widths[0], 3, padding=1)
         self.time_embedding = TimestepEmbedding(widths[0], time_channels, config.act_fn, config.time_cond_proj_dim)
         if config.projection_class_embeddings_input_dim and config.addition_embed_type == "text_time":
             self.add_embedding = TimestepEmbedding(config.projection_class_embeddings_input_dim, time_channels)
@@ -57,7 +58,7 @@ class UNet2DConditionModel(Model):
         self.up_blocks.extend(up_levels(widths, layers, self._attentions(config.up_block_types[::-1]), resnet=resnet))
         self.conv_norm_out = nn.GroupNorm(config.norm_num_groups, widths[0], config.norm_eps)
         self.act = activation(config.act_fn)
-        self.conv_out = nn.Conv2d(widths[0], config.out_channels, 3, padding=1)
+        self.conv_out = Convolution(widths[0], config.out_channels, 3, padding=1)
 
     def _attentions(self, block_types: Sequence[str]) -> list[AttentionMaker | None]:
         """What attends at each level, given the levels' block types."""
@@ -110,7 +111,7 @@ class UNet2DConditionModel(Model):
         x = self.mid_block(x, temb, encoder_hidden_states)
         for block in self.up_blocks:
             x = block(x, temb, encoder_hidden_states, skips)
-        return UNetOutput(self.conv_out(self.act(self.conv_norm_out(x))))
+        return UNetOutput(self.conv_out(self.act(self.conv_norm_out(x), inplace=free())))
 
     def _sinusoid(self, timesteps: Tensor, dim: int, like: Tensor) -> Tensor:
         config = self.config

@@ -9,7 +9,7 @@ import importlib
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 if TYPE_CHECKING:
     import numpy as np
@@ -23,17 +23,19 @@ Array = Any
 class Guidance:
     """Classifier-free guidance (Ho and Salimans 2022) with the rescaling of Lin et al. 2023 (section 3.4).
 
+    `scale` and `rescale` are one number for the batch, or a tuple with one for each of its images.
     `embedded`: the scale is told to the network itself (guidance-distilled networks) instead of calling it twice.
     """
 
-    scale: float
-    rescale: float = 0.0
+    scale: float | tuple[float, ...]
+    rescale: float | tuple[float, ...] = 0.0
     embedded: bool = False
 
     @property
     def doubles(self) -> bool:
         """Whether each row evaluates the network with and without the prompt."""
-        return self.scale > 1.0 and not self.embedded
+        scales = self.scale if isinstance(self.scale, tuple) else (self.scale,)
+        return max(scales) > 1.0 and not self.embedded
 
 
 @dataclass(frozen=True)
@@ -83,15 +85,27 @@ class NoiseSource(Protocol):
     def draw(self, wanted: Sequence[bool] | None = None) -> Array: ...
 
 
-def make_backend(name: str, device: str, dtype: str, threads: int, compile: bool, **options: Any) -> Backend:
-    """The backend of the module `name` in this folder; `options` are those that only it has.
+@dataclass(frozen=True)
+class Saving:
+    """How a backend saves memory on its device at the price of time, as the recipe's keys of these names say."""
 
-    Raises RecipeError for a device that is not here.
-    """
+    offload: Literal["none", "model", "sequential"] = "none"
+    vae_tiling: bool = False
+    vae_slicing: bool = False
+    shard_parameters: bool = False
+
+
+SAVING_NOTHING = Saving()
+
+
+def make_backend(
+    name: str, device: str, dtype: str, threads: int, compile: bool, saving: Saving = SAVING_NOTHING
+) -> Backend:
+    """The backend of the module `name` in this folder. Raises RecipeError for a device that is not here."""
     # OpenMP reads this once, when it is first loaded. Threads that wait asleep cost a quiet machine next to nothing;
     # threads that wait spinning make a busy one (two cores, another process at work) seven times slower, as measured.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    return importlib.import_module(f"runner.backends.{name}").BACKEND(device, dtype, threads, compile, **options)
+    return importlib.import_module(f"runner.backends.{name}").BACKEND(device, dtype, threads, compile, saving)
 
 
 class Backend(Protocol):
@@ -113,6 +127,10 @@ class Backend(Protocol):
     def encode_texts(self, encoders: Sequence[Any], ids: Sequence[np.ndarray], skip: int | None) -> tuple[Array, Array]:
         """Hidden states (1, L, sum of D) of several encoders before their last layer, and the pooled ones (1, P) of the
         last encoder; `skip` leaves out that many layers more."""
+        ...
+
+    def join(self, arrays: Sequence[Array]) -> Array:
+        """Arrays of equal shape, one behind the other along the first axis; numpy's are taken too."""
         ...
 
     def denoise(

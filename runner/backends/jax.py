@@ -25,7 +25,7 @@ from components.jax_models.base import load_model
 from components.jax_models.clip_text import load_text_encoder
 from components.jax_models.unet_2d import UNet2DModel
 from components.jax_models.unet_2d_condition import UNet2DConditionModel
-from runner.backends.base import AfterRow, Conditioning, Guidance, NoiseSource, NoiseSpec
+from runner.backends.base import SAVING_NOTHING, AfterRow, Conditioning, Guidance, NoiseSource, NoiseSpec, Saving
 from runner.backends.jax_devices import Layout, keep_programs, name_of, pick_devices, pick_dtype, set_threads
 from runner.backends.jax_engine import SEGMENT, clipping, segments, start
 from runner.backends.jax_noise import DeviceNoise, HostNoise
@@ -80,13 +80,15 @@ class JaxBackend:
         dtype: str = "auto",
         threads: int | None = 1,
         compile: bool = False,
-        shard_parameters: bool = False,
+        saving: Saving = SAVING_NOTHING,
     ) -> None:
-        """`compile` changes nothing, as everything is compiled. Raises RecipeError when the device is not here."""
+        """`compile` changes nothing, as everything is compiled. Of `saving` it knows to share parameters out: pictures
+        are decoded one by one anyway, and planning refuses the rest. Raises RecipeError when the device is not here.
+        """
         keep_programs()
         self.threads = set_threads(threads or physical_cores())
         self._devices = pick_devices(device)
-        self.layout = Layout.over(self._devices, shard_parameters)
+        self.layout = Layout.over(self._devices, saving.shard_parameters)
         self.device = name_of(self._devices)
         self.dtype = pick_dtype(dtype, self.layout.platform)
         self._dtype = jnp.dtype(self.dtype)
@@ -121,6 +123,10 @@ class JaxBackend:
 
     def _everywhere(self, array: np.ndarray) -> Array:
         return jax.device_put(np.asarray(array), self.layout.everywhere)
+
+    def join(self, arrays: Sequence[Any]) -> Array:
+        """See `Backend.join`."""
+        return jnp.concatenate([jnp.asarray(array) for array in arrays])
 
     def denoise(
         self,

@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from components.torch_models.autoencoder_kl import AutoencoderKL
 from components.torch_models.base import load_model
+from components.torch_models.offload import Offload
 from components.torch_models.text_encoder import (
     encode_clip,
     encode_clip_penultimate,
@@ -22,11 +23,12 @@ from components.torch_models.text_encoder import (
 )
 from components.torch_models.unet_2d import UNet2DModel
 from components.torch_models.unet_2d_condition import UNet2DConditionModel
-from runner.backends.base import AfterRow, Conditioning, Guidance, NoiseSource, NoiseSpec
+from runner.backends.base import SAVING_NOTHING, AfterRow, Conditioning, Guidance, NoiseSource, NoiseSpec, Saving
 from runner.backends.torch_engine import compile_table, run, start
 from runner.backends.torch_guidance import GuidedNetwork
 from runner.backends.torch_noise import BrownianNoise, GeneratorNoise, IndependentNoise
 from runner.errors import Problem, RecipeError
+from runner.memory import decoded_at_once
 
 if TYPE_CHECKING:
     from components.component_files import ComponentFiles
@@ -38,8 +40,6 @@ MODELS = {
     "AutoencoderKL": AutoencoderKL,
 }
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16, "float64": torch.float64}
-# pixels decoded at once: the decoder's widest layers take about 2 kB a pixel in float32
-DECODED_AT_ONCE = {"cpu": 512 * 512, "mps": 512 * 512, "cuda": 4 * 1024 * 1024}
 
 
 class TorchBackend:
@@ -48,27 +48,45 @@ class TorchBackend:
     name = "torch"
 
     def __init__(
-        self, device: str = "auto", dtype: str = "auto", threads: int | None = 1, compile: bool = False
+        self,
+        device: str = "auto",
+        dtype: str = "auto",
+        threads: int | None = 1,
+        compile: bool = False,
+        saving: Saving = SAVING_NOTHING,
+        offload: Offload | None = None,
     ) -> None:
-        """`threads` None leaves the process as it is. Raises RecipeError when the device is not here."""
+        """`threads` None leaves the process as it is; `offload` is for components that are already in its charge.
+
+        Raises RecipeError when the device is not here.
+        """
         self._device = pick_device(device)
         self._dtype = DTYPES[pick_dtype(dtype, self._device)]
         self.device = str(self._device)
         self.dtype = str(self._dtype).removeprefix("torch.")
         self.threads = threads or torch.get_num_threads()
         self.compile = compile
+        self._saving = saving
+        self._offload = offload or (None if saving.offload == "none" else Offload(self._device, saving.offload))
         if threads:
             torch.set_num_threads(threads)
 
     def load(self, name: str, files: ComponentFiles) -> Any:
         """See `Backend.load`. Raises CheckpointError for weights that are damaged or do not fit."""
-        model = load_component(name, files, self._device, self._dtype)
+        place = torch.device("cpu") if self._offload else self._device
+        model = load_component(name, files, place, self._dtype)
+        if name == "vae":
+            model.enable_tiling(self._saving.vae_tiling)
+            model.enable_slicing(self._saving.vae_slicing)
+        if self._offload and isinstance(model, nn.Module):
+            self._offload.add(model)
         if self.compile and name == "unet":
             model.compile()
         return model
 
     def encode_text(self, encoder: Any, ids: np.ndarray, mask: np.ndarray | None, skip: int | None) -> Tensor:
         """See `Backend.encode_text`. With `skip` the final layer norm still applies."""
+        self._ready(encoder)
         tokens = torch.as_tensor(ids, device=self._device)
         attention = None if mask is None else torch.as_tensor(mask, device=self._device)
         with torch.inference_mode():
@@ -78,14 +96,18 @@ class TorchBackend:
         self, encoders: Sequence[Any], ids: Sequence[np.ndarray], skip: int | None
     ) -> tuple[Tensor, Tensor]:
         """See `Backend.encode_texts`."""
+        read = []
         with torch.inference_mode():
-            read = [
-                encode_clip_penultimate(encoder, torch.as_tensor(tokens, device=self._device), skip)
-                for encoder, tokens in zip(encoders, ids, strict=True)
-            ]
+            for encoder, tokens in zip(encoders, ids, strict=True):
+                self._ready(encoder)
+                read.append(encode_clip_penultimate(encoder, torch.as_tensor(tokens, device=self._device), skip))
             pooled = read[-1][1]
             assert pooled is not None, "the last encoder has a projection"
             return torch.cat([hidden for hidden, _ in read], dim=-1), pooled
+
+    def join(self, arrays: Sequence[Any]) -> Tensor:
+        """See `Backend.join`."""
+        return torch.cat([torch.as_tensor(array, device=self._device) for array in arrays])
 
     def denoise(
         self,
@@ -97,6 +119,7 @@ class TorchBackend:
         after_row: AfterRow,
     ) -> Tensor:
         """See `Backend.denoise`. Latents and the update are float32 whatever the network's dtype."""
+        self._ready(unet)
         program = compile_table(table, self._device)
         source = self._source(noise, table) if isinstance(noise, NoiseSpec) else noise
         network = GuidedNetwork(unet, conditioning, guidance, self._dtype, self._device)
@@ -126,6 +149,7 @@ class TorchBackend:
         """See `Backend.decode`."""
         if vae is None:
             return (latents.float() * 0.5 + 0.5).clamp(0, 1)
+        self._ready(vae)
         dtype = vae.dtype
         if not (upcast and dtype == torch.float16):
             return self._decode(vae, latents)
@@ -135,10 +159,15 @@ class TorchBackend:
         finally:
             vae.to(dtype)
 
+    def _ready(self, network: Any) -> None:
+        """Before a network works: on the device it must be, if it waits elsewhere."""
+        if self._offload:
+            self._offload.ready(network)
+
     @torch.inference_mode()
     def _decode(self, vae: Any, latents: Tensor) -> Tensor:
         pixels = latents.shape[-2] * latents.shape[-1] * vae.config.scale**2
-        group = max(1, DECODED_AT_ONCE.get(self._device.type, 512 * 512) // pixels)
+        group = decoded_at_once(self._device.type, pixels)
         images = []
         for part in latents.split(group):
             image = vae.decode(_unscaled(part, vae.config).to(vae.dtype)).sample.float()

@@ -79,18 +79,31 @@ class GuidedNetwork:
     def _told_guidance(self, count: int) -> Tensor | None:
         if not self.guidance.embedded:
             return None
-        embedding = guidance_embedding(self.guidance.scale - 1.0, self.unet.config.time_cond_proj_dim)
-        return embedding.to(self.device, self.dtype).expand(count, -1)
+        scale = self.guidance.scale
+        told = [guidance_embedding(one - 1.0, self.unet.config.time_cond_proj_dim) for one in _each(scale)]
+        return torch.cat(told).to(self.device, self.dtype).expand(count, -1)
 
 
 def guide(without: Tensor, with_prompt: Tensor, guidance: Guidance) -> Tensor:
     """Outputs without and with the prompt, (B, C, h, w) each, to the guided one; rescaled per image where asked."""
-    out = without + guidance.scale * (with_prompt - without)
-    if guidance.rescale > 0.0:
+    out = without + _per_image(guidance.scale, like=without) * (with_prompt - without)
+    if max(_each(guidance.rescale)) > 0.0:
+        rescale = _per_image(guidance.rescale, like=without)
         dims = tuple(range(1, out.ndim))
         rescaled = out * (with_prompt.std(dims, keepdim=True) / out.std(dims, keepdim=True))
-        out = guidance.rescale * rescaled + (1.0 - guidance.rescale) * out
+        out = rescale * rescaled + (1.0 - rescale) * out
     return out
+
+
+def _each(value: float | tuple[float, ...]) -> tuple[float, ...]:
+    return value if isinstance(value, tuple) else (value,)
+
+
+def _per_image(value: float | tuple[float, ...], like: Tensor) -> float | Tensor:
+    """A number for all images as it is; one for each as (B, 1, 1, 1)."""
+    if not isinstance(value, tuple):
+        return value
+    return torch.tensor(value, dtype=like.dtype, device=like.device).view(-1, *[1] * (like.ndim - 1))
 
 
 def guidance_embedding(weight: float, dim: int) -> Tensor:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -55,16 +56,18 @@ class GeneratorNoise:
         elif isinstance(self.generators, torch.Generator) or self.generators is None:
             drawn = self._randn(self.generators, self.shape)
         else:
-            one = (1, *self.shape[1:])
-            parts = [
-                self._randn(generator, one)
-                if asked
-                else torch.zeros(one, dtype=self.draw_dtype, device=generator.device)
-                for generator, asked in zip(self.generators, wanted or [True] * len(self.generators), strict=True)
-            ]
+            asked = wanted or [True] * len(self.generators)
+            parts = [self._of_image(i, generator, asked[i]) for i, generator in enumerate(self.generators)]
             drawn = parts[0] if len(parts) == 1 else torch.cat(parts)
         self.draw_dtype = self.row_dtype
         return drawn.to(device=self.device, dtype=torch.float32)
+
+    def _of_image(self, image: int, generator: torch.Generator, wanted: bool) -> Tensor:
+        """(1, C, H, W) on the generator's device: one image's part of a draw."""
+        one = (1, *self.shape[1:])
+        if not wanted:
+            return torch.zeros(one, dtype=self.draw_dtype, device=generator.device)
+        return self._randn(generator, one)
 
     def _randn(self, generator: torch.Generator | None, shape: Sequence[int]) -> Tensor:
         device = self.device if generator is None else generator.device
@@ -92,22 +95,34 @@ class IndependentNoise(GeneratorNoise):
 
 
 class BrownianNoise(IndependentNoise):
-    """For tables whose draws are increments of one Brownian path per image: the path's seed is the image's own."""
+    """For tables some or all of whose images draw increments of a Brownian path: its seed is the image's own.
+
+    In a stack each image has the source that its table asks for: a path of its own ends and spans, or its generator.
+    """
 
     def __init__(self, table: Tableau, seeds: Sequence[int], shape: Sequence[int], **options: Any) -> None:
-        """`options` are those of IndependentNoise. Raises ImportError, with what to install, without torchsde."""
-        from components.schedulers.brownian import BrownianPath
+        """`options` are those of IndependentNoise. Raises ImportError where torchsde is wanted and missing."""
+        from components.schedulers.brownian import brownian_path
 
         super().__init__(seeds, shape, **options)
-        assert table.brownian is not None
-        self.paths = [BrownianPath(seed, (1, *shape), *table.brownian) for seed in seeds]
-        self.spans = iter(table.noise_span[table.takes_noise])
+        images = len(seeds)
+        ends = np.broadcast_to(np.asarray(table.brownian, np.float64), (images, 2))
+        spans = np.broadcast_to(table.noise_span, (images, table.rows, 2))
+        self.paths = [
+            None if np.isnan(low) else brownian_path(seed, (1, *shape), low, high)
+            for seed, (low, high) in zip(seeds, ends.tolist(), strict=True)
+        ]
+        self.spans = [iter(of_image[~np.isnan(of_image[:, 0])]) for of_image in spans]
         self.started = False
 
     def draw(self, wanted: Sequence[bool] | None = None) -> Tensor:
-        """The first draw, of the initial latents, is independent; each after it is the next such row's."""
-        if not self.started:
-            self.started = True
-            return super().draw(wanted)
-        span = next(self.spans)
-        return torch.cat([path.unit(span) for path in self.paths]).to(device=self.device, dtype=torch.float32)
+        """The first draw, of the initial latents, is a generator's; each after it is the next such row's."""
+        drawn = super().draw(wanted)
+        self.started = True
+        return drawn
+
+    def _of_image(self, image: int, generator: torch.Generator, wanted: bool) -> Tensor:
+        path = self.paths[image]
+        if path is None or not (wanted and self.started):
+            return super()._of_image(image, generator, wanted)
+        return torch.as_tensor(path.unit(next(self.spans[image])), dtype=torch.float32, device=generator.device)

@@ -1,60 +1,27 @@
-"""Runs what was composed: one recipe, or the jobs of a sweep one after the other, a failure not stopping the others."""
+"""Runs what was composed: one recipe, or a sweep. The last line printed is the folder."""
 
 from __future__ import annotations
 
-import json
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from runner.cli.guard import BAD_INPUT, FAILED, told, wants_traceback
-from runner.errors import RecipeError
+from runner.cli.guard import FAILED
 
 if TYPE_CHECKING:
     from runner.compose import Composition
 
 
 def run_jobs(composition: Composition) -> int:
-    """Run everything; the last line printed is the folder. Returns the exit code."""
-    from runner.execute import Session, execute
-
+    """Run everything. Returns the exit code: not 0 where a picture of a sweep failed."""
     if not composition.is_sweep:
+        from runner.execute import execute
+
         print(execute(composition.jobs[0].recipe).folder)
         return 0
-    root = Path(composition.base.output.dir) / composition.recipe_name / (composition.folder or "sweep")
-    session, failures = Session(), {}
-    for number, job in enumerate(composition.jobs, 1):
-        folder = root / (job.folder or str(number))
-        done = _finished(folder)
-        print(f"[{number}/{len(composition.jobs)}] {folder.name}{': made before' if done else ''}", file=sys.stderr)
-        if done:
-            continue
-        try:
-            execute(job.recipe, folder=folder, session=session)
-        except Exception as error:
-            if wants_traceback():
-                raise
-            failures[folder.name] = error
-            print(f"failed: {told(error)}", file=sys.stderr)
-    if failures:
-        print(_table(failures, len(composition.jobs)), file=sys.stderr)
-    if root.is_dir():
-        print(root)
-    if not failures:
-        return 0
-    bad_input = len(failures) == len(composition.jobs) and all(isinstance(e, RecipeError) for e in failures.values())
-    return BAD_INPUT if bad_input else FAILED
+    from runner.sweep.launch import failure_table, run_sweep
 
-
-def _finished(folder: Path) -> bool:
-    """Whether a job's folder holds a finished run. Its name says what was run, so there is nothing to compare."""
-    try:
-        return json.loads((folder / "manifest.json").read_text("utf-8")).get("finished") is True
-    except (OSError, ValueError, AttributeError):
-        return False
-
-
-def _table(failures: dict[str, Exception], total: int) -> str:
-    width = max(map(len, failures))
-    rows = [f"  {name:<{width}}  {str(error).splitlines()[0][:110]}" for name, error in failures.items()]
-    return "\n".join([f"{len(failures)} of {total} jobs failed:", *rows])
+    outcome = run_sweep(composition)
+    if outcome.failures:
+        print(failure_table(outcome.failures, outcome.planned), file=sys.stderr)
+    print(outcome.folder)
+    return FAILED if outcome.failures else 0

@@ -15,15 +15,17 @@ if TYPE_CHECKING:
     from runner.compose import Composition
 
 
-def composed(name: str, words: Sequence[str] = (), library: Library | None = None) -> Composition:
+def composed(
+    name: str, words: Sequence[str] = (), library: Library | None = None, *, multirun: bool = False
+) -> Composition:
     """The composition of a name. Raises RecipeError."""
     from runner.compose import compose, load_file
 
     if is_recipe_file(name):
-        return load_file(Path(name), words)
+        return load_file(Path(name), words, multirun=multirun)
     library = library or Library.at()
     group, option, _ = find(name, library)
-    return compose([f"{group}={option}", *words], library=library)
+    return compose([f"{group}={option}", *words], library=library, multirun=multirun)
 
 
 def find(name: str, library: Library) -> tuple[str, str, Path]:

@@ -7,38 +7,42 @@ from typing import TYPE_CHECKING
 
 from runner.cli.levels import level_lines
 from runner.cli.named import composed
-from runner.cli.recipe import usage_error
+from runner.cli.recipe import read_words, usage_error
+from runner.memory import estimate_peak, parameters
 
 if TYPE_CHECKING:
-    from components.component_files import ComponentFiles
     from runner.plan import Plan
 
 HELP = """\
-recipe plan NAME|FILE [key=value ...]: what a run would do, use and cost, without loading a weight
+recipe plan [-m] NAME|FILE [key=value ...]: what a run would do, use and cost, without loading a weight
   recipe plan shapes
   recipe plan sd15 scheduler=heun steps=20 height=768
+  recipe plan -m shapes scheduler=euler,lms seed=1,2,3         a sweep: its jobs, their cost, what is there already
 Files with their sizes and pinned commit, what the scheduler inherits and drops of the checkpoint's configuration, the
-network evaluations, every timestep and noise level, and the size of the weights, read from the headers of the files.
+network evaluations, every timestep and noise level, the size of the weights, read from the headers of the files, and
+an estimate of the memory at the peak, made from them and the networks' configurations (runner/memory.py says how).
 """
-
-BYTES = {"float32": 4, "bfloat16": 2, "float16": 2, "auto": 4}
 
 
 def main(argv: Sequence[str]) -> int:
     from runner.plan import make_plan
 
-    if not argv:
+    flags, words = read_words(argv, ("-m",), verb="plan")
+    if not words:
         raise usage_error("plan")
-    composition = composed(argv[0], argv[1:])
+    composition = composed(words[0], words[1:], multirun="-m" in flags)
     if composition.is_sweep:
-        print(f"a sweep of {len(composition.jobs)} jobs; the plan of the first one:\n")
-    print("\n".join(lines(make_plan(composition.jobs[0].recipe))))
+        from runner.cli.plan_sweep import lines as sweep_lines
+
+        print("\n".join(sweep_lines(composition)))
+    else:
+        print("\n".join(lines(make_plan(composition.jobs[0].recipe))))
     return 0
 
 
 def lines(plan: Plan) -> Iterator[str]:
     recipe, scheduler, table = plan.recipe, plan.scheduler, plan.tableau
-    guided = " with guidance, each for the prompt and against the negative one" if plan.guidance.scale > 1 else ""
+    guided = " with guidance, each for the prompt and against the negative one" if plan.guidance.doubles else ""
     yield f"recipe      {recipe.name}"
     yield f"checkpoint  {plan.checkpoint.source}" + (f" at {plan.checkpoint.commit}" if plan.checkpoint.commit else "")
     yield f"pictures    {recipe.num_images} of {plan.width}×{plan.height}, in batches of {_sizes(plan)}"
@@ -48,6 +52,7 @@ def lines(plan: Plan) -> Iterator[str]:
     yield from plan.notes
     yield ""
     yield from _weights(plan)
+    yield from _memory(plan)
     yield ""
     yield from level_lines(table)
 
@@ -62,28 +67,24 @@ def _options(what: str, options: dict) -> Iterator[str]:
 
 
 def _weights(plan: Plan) -> Iterator[str]:
-    """A line per component: its files, their size, and its size in memory in the planned dtype."""
-    width, total = BYTES[plan.dtype], 0
+    """A line per component: its files, their size on disk, its parameters; then what the run takes in memory."""
     for name, files in plan.components.items():
         if not files.weights:
             continue
-        count = _parameters(files)
-        total += count * width
         names = ", ".join(path.name for path in files.weights)
         size = sum(path.stat().st_size for path in files.weights)
-        yield f"{name:<13} {_megabytes(size):>10}  {count:>13,} parameters  {names}"
-    dtype = "float32 (auto on a CPU)" if plan.dtype == "auto" else plan.dtype
-    yield f"in memory     {_megabytes(total):>10}  as {dtype}"
+        yield f"{name:<13} {_megabytes(size):>10}  {parameters(files):>13,} parameters  {names}"
 
 
-def _parameters(files: ComponentFiles) -> int:
-    count = 0
-    for info in files.tensors().values():
-        size = 1
-        for side in info.shape:
-            size *= side
-        count += size
-    return count
+def _memory(plan: Plan) -> Iterator[str]:
+    peak = estimate_peak(plan)
+    images = max(len(batch.indices) for batch in plan.batches)
+    weights = ", ".join(f"{name} {_megabytes(size)}" for name, size in peak.weights.items())
+    yield f"memory      {_megabytes(peak.total)} at the peak, by estimate, with {images} image(s) at once"
+    at_once = "" if peak.resident == sum(peak.weights.values()) else " at once"
+    yield f"  weights   {_megabytes(peak.resident)}{at_once} as {peak.dtype}: {weights}"
+    yield f"  denoising {_megabytes(peak.denoise)} besides; decoding {_megabytes(peak.decode)}"
+    yield f"  libraries {_megabytes(peak.libraries)}"
 
 
 def _megabytes(size: int) -> str:

@@ -10,7 +10,7 @@ from types import ModuleType
 from runner.cli.guard import guarded
 from runner.errors import Problem, RecipeError, nearest, typed
 
-VERBS = ("ls", "cat", "cp", "check", "plan", "schedule", "replay")
+VERBS = ("ls", "cat", "cp", "check", "plan", "schedule", "schedulers", "replay", "report", "export")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -51,7 +51,7 @@ def _help() -> str:
 
 def read_words(argv: Sequence[str], flags: Sequence[str] = (), *, verb: str) -> tuple[set[str], list[str]]:
     """The flags given and the other words. Raises RecipeError for a flag the verb does not have."""
-    given = {word for word in argv if word.startswith("--")}
+    given = {word for word in argv if word in flags}
     known = (*flags, "--help")
     problems = [
         Problem(typed(word), f"recipe {verb} has no option '{word}'", known, nearest(word, known))
@@ -61,6 +61,22 @@ def read_words(argv: Sequence[str], flags: Sequence[str] = (), *, verb: str) -> 
     if problems:
         raise RecipeError(problems)
     return given, [word for word in argv if not word.startswith("-")]
+
+
+def read_options(argv: Sequence[str], options: Sequence[str], *, verb: str) -> tuple[dict[str, str], list[str]]:
+    """The options with a value (`--to NAME` or `--to=NAME`) and the other words. Raises RecipeError."""
+    given: dict[str, str] = {}
+    words: list[str] = []
+    rest = iter(argv)
+    for word in rest:
+        option, equals, value = word.partition("=")
+        if option in options:
+            given[option] = value if equals else next(rest, "")
+            if not given[option]:
+                raise usage_error(verb)
+        else:
+            words.append(word)
+    return given, read_words(words, verb=verb)[1]
 
 
 def usage_error(verb: str) -> RecipeError:

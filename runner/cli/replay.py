@@ -12,6 +12,7 @@ HELP = """\
 recipe replay [--check] FOLDER|IMAGE: make it again from what was saved; say identical, or how it differs
   recipe replay outputs/shapes/2026-01-31_12-00-00               all its pictures, into a new folder
   recipe replay --check outputs/shapes/2026-01-31_12-00-00       compare only, write nothing
+  recipe replay --check outputs/shapes/sweep                     every picture of a sweep
   recipe replay --check some_picture.png                         from the recipe inside the picture
 """
 

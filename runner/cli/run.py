@@ -99,9 +99,8 @@ def _shown(composition: Composition) -> str:
 
     text = to_yaml(composition.base)
     if composition.is_sweep:
-        root = f"{composition.base.output.dir}/{composition.recipe_name}/{composition.folder}"
-        text += f"# {len(composition.jobs)} jobs in {root}\n"
-        text += "".join(f"#   {job.folder}\n" for job in composition.jobs)
+        text += f"# {len(composition.jobs)} jobs in {composition.folder}\n"
+        text += "".join(f"#   {job.label}\n" for job in composition.jobs)
     return text
 
 

@@ -16,31 +16,53 @@ from runner.compose import sweep
 from runner.compose.command_line import MAX_JOBS, CommandLine, understand
 from runner.compose.documents import document, references, shown_path
 from runner.compose.parts import Parts, unknown_choice
-from runner.compose.values import Origin, check, reference_problems
+from runner.compose.values import Origin, check, reference_problems, value_at
+from runner.compose.yaml_text import KeyPath
 from runner.errors import Problem, RecipeError, nearest
 from runner.registry import GROUPS, PRIMARY, Library
 from runner.schema import Recipe, key_paths
 
+LEVELS: tuple[KeyPath, ...] = (("schedule", "spacing"), ("schedule", "timesteps"), ("schedule", "sigmas"))
+
 
 @dataclass(frozen=True)
 class Job:
-    """One run of a sweep, or the only run. overrides: what sets it apart, by group or key path; folder: its name."""
+    """One run of a sweep, or the only run. overrides: what sets it apart, by group or key path."""
 
     recipe: Recipe
     overrides: dict[str, Any] = field(default_factory=dict)
-    folder: str | None = None
+
+    @property
+    def label(self) -> str:
+        """What sets it apart, as part of a file's name."""
+        return sweep.label(self.overrides)
 
 
 @dataclass(frozen=True)
 class Composition:
     """What a command asks for. base: the only recipe, or a sweep's first with its axes as `sweep`: saved, it makes the
-    same jobs again (sweeps over recipes aside). folder: the name of the sweep's folder."""
+    same jobs again (sweeps over recipes aside)."""
 
     recipe_name: str
     jobs: list[Job]
     base: Recipe
     is_sweep: bool = False
-    folder: str | None = None
+
+    @property
+    def folder(self) -> Path:
+        """Where a sweep's pictures go: the same for the same recipe, whatever is swept, so that it goes on there."""
+        return Path(self.base.output.dir) / self.recipe_name / self.base.output.sweep
+
+    @property
+    def axes(self) -> dict[str, list[Any]]:
+        """Every varied key with its values, in the order of the sweep."""
+        found: dict[str, list[Any]] = {}
+        for job in self.jobs:
+            for key, value in job.overrides.items():
+                values = found.setdefault(key, [])
+                if value not in values:
+                    values.append(value)
+        return found
 
 
 def compose(
@@ -79,6 +101,7 @@ class _Composing:
             self.problems[Problem(self.line.said["recipe"], "a recipe given as a file is the recipe")] = None
             del self.line.choices["recipe"]
         self.bases: dict[tuple[tuple[str, str], ...], tuple[dict[str, Any], Origin]] = {}
+        self.sound: set[str] = set()
 
     def composition(self) -> Composition:
         chosen = self.line.single(self.line.choices)
@@ -86,27 +109,28 @@ class _Composing:
         if len(recipes) > 1:
             chosen["recipe"] = recipes[0]
         data, origin = self._base(chosen)
-        axes = self._axes(data, origin)
-        if sweep.count(axes) > MAX_JOBS:
-            self.problems[Problem("the sweep", f"{sweep.count(axes)} jobs are more than {MAX_JOBS}")] = None
-            axes = {}
-        if not axes:
+        spec = self._spec(data, origin)
+        if spec.count > MAX_JOBS:
+            self.problems[Problem("the sweep", f"{spec.count} jobs are more than {MAX_JOBS}")] = None
+            spec = sweep.Spec()
+        if not spec.count:
             recipe = self._recipe(data, origin, {}, keep_sweep=True)
             if self.problems or recipe is None:
                 raise RecipeError(in_order(self.problems))
             return Composition(recipe.name, [Job(recipe)], recipe)
         jobs = []
-        for number, overrides in enumerate(sweep.combinations(axes)):
+        for overrides, repetition in spec.combinations():
             groups = {key: str(value) for key, value in overrides.items() if key in GROUPS}
-            job = self._recipe(*self._base({**chosen, **groups}), overrides)
-            if job:
-                jobs.append(Job(job, overrides, sweep.job_folder(number, sweep.count(axes), overrides)))
+            recipe = self._recipe(*self._base({**chosen, **groups}), overrides)
+            if recipe:
+                jobs.append(_repeated(Job(recipe, overrides), repetition, spec.repeat))
+        if not jobs and not self.problems:
+            self.problems[Problem(origin.where(("sweep", sweep.EXCLUDE)), "this leaves out every job")] = None
         if self.problems:
             raise RecipeError(in_order(self.problems))
-        base = jobs[0].recipe.model_copy(update={"sweep": None if "recipe" in axes else axes})
+        base = jobs[0].recipe.model_copy(update={"sweep": None if "recipe" in spec.axes else spec.node()})
         names = list(dict.fromkeys(job.recipe.name for job in jobs))
-        identity = "\n".join(job.recipe.model_dump_json() for job in jobs)
-        return Composition("+".join(names)[:100], jobs, base, True, sweep.sweep_folder(axes, identity))
+        return Composition("+".join(names)[:100], jobs, base, True)
 
     def _base(self, chosen: Mapping[str, str]) -> tuple[dict[str, Any], Origin]:
         """The composed data for these choices, references unresolved, with who set what."""
@@ -164,25 +188,51 @@ class _Composing:
         for prefix, merged, _ in composed.order:
             origin.merge(merged, prefix or (group,), frozenset())
 
-    def _axes(self, data: dict[str, Any], origin: Origin) -> dict[str, list[Any]]:
+    def _spec(self, data: dict[str, Any], origin: Origin) -> sweep.Spec:
         """The recipe's sweep node, where the command line does not say otherwise, and the command line's own axes."""
         node = data.get("sweep")
-        axes: dict[str, list[Any]] = {}
-        known = True
         if self.line.values.get("sweep") == [None] or not isinstance(node, dict):
-            return self.line.axes()
-        for key, values in node.items():
-            keys = ("sweep", key)
-            if problem := _axis_problem(key, values, origin.where(keys)):
+            return sweep.Spec(self.line.axes())
+        known = [self._sound_entry(key, value, origin) for key, value in node.items()]
+        if not all(known):
+            return sweep.Spec()
+        said = {*self.line.choices, *self.line.values}
+        axes = {key: v for key, v in node.items() if key not in (*said, sweep.ZIP, sweep.EXCLUDE, sweep.REPEAT)}
+        zips = tuple(dict(one) for one in sweep.as_list(node.get(sweep.ZIP, [])))
+        for key in [key for one in zips for key in one if key in said]:
+            hint = "set neither or both: leave the zip out with sweep=null, or edit the recipe"
+            self.problems[Problem(self.line.said[key], f"'{key}' goes side by side with others here", hint=hint)] = None
+        spec = sweep.Spec(axes | self.line.axes(), zips, tuple(node.get(sweep.EXCLUDE, ())), node.get(sweep.REPEAT, 1))
+        for key in [key for rule in spec.exclude for key in rule if key not in spec.keys and key not in said]:
+            where = origin.where(("sweep", sweep.EXCLUDE))
+            self.problems[Problem(where, f"'{key}' is not swept, so nothing can be left out by it", spec.keys)] = None
+        return spec
+
+    def _sound_entry(self, key: str, value: Any, origin: Origin) -> bool:
+        """Whether an entry of a sweep node can be used; what is wrong is kept. Values are checked job by job."""
+        keys: KeyPath = ("sweep", key)
+        if what := sweep.shape_problem(key, value):
+            self.problems[
+                Problem(origin.where(keys), what, hint=f"such as {key}: [A, B]" if "list" in what else None)
+            ] = None
+            return False
+        if key == sweep.REPEAT:
+            return True
+        named = {key: value} if key not in (sweep.ZIP, sweep.EXCLUDE) else {}
+        for one in [] if named else sweep.as_list(value):
+            for name, values in one.items():
+                named[name] = [*named.get(name, []), *sweep.as_list(values)]
+        sound = True
+        for name, values in named.items():
+            if problem := _axis_problem(name, origin.where(keys)):
                 self.problems[problem] = None
-            elif key not in self.line.choices and key not in self.line.values:
-                axes[key] = values
-                for index, value in enumerate(values) if key in GROUPS else ():
-                    if str(value) not in self.library.choices(key):
-                        where = origin.where((*keys, index))
-                        self.problems[unknown_choice(self.library, key, str(value), where)] = None
-                        known = False
-        return axes | self.line.axes() if known else {}
+                sound = False
+            for index, option in enumerate(values) if name in GROUPS and name not in self.line.choices else ():
+                if str(option) not in self.library.choices(name):
+                    where = origin.where((*keys, index) if name == key else keys)
+                    self.problems[unknown_choice(self.library, name, str(option), where)] = None
+                    sound = False
+        return sound
 
     def _recipe(
         self, data: dict[str, Any], origin: Origin, overrides: Mapping[str, Any], keep_sweep: bool = False
@@ -196,12 +246,26 @@ class _Composing:
             said = self.line.said.get(key) or f"{origin.where(('sweep', key))}={value!s:.80}"
             data = _with(data, keys, value)
             origin.override(keys, said)
+            for other in self._replaced(keys, value, overrides):
+                if value_at(data, other) is not None:
+                    data = _with(data, other, None)
+                    origin.override(other, said)
         problems = reference_problems(data, origin)
         if not problems and any(references(data)):
             data = _resolved(data)
-        recipe, more = check(data, origin, frozenset(self.line.doubtful | self.parts.doubtful))
+        recipe, more = check(data, origin, frozenset(self.line.doubtful | self.parts.doubtful), self.sound)
         self.problems.update(dict.fromkeys([*problems, *more]))
         return recipe
+
+    def _replaced(self, keys: KeyPath, value: Any, overrides: Mapping[str, Any]) -> list[KeyPath]:
+        """What files say of the noise levels ends where the command line or a sweep's axis says it in another way."""
+        from components.schedulers.options import SIGMA_FLAGS
+
+        flag = keys[0] == "scheduler" and value is True and keys[-1] in SIGMA_FLAGS
+        if value is None or not (flag or keys in LEVELS) or {"schedule"} & {*self.line.choices, *overrides}:
+            return []  # a schedule that was chosen with it was meant, and does not go with it
+        said = {*self.line.values, *overrides}
+        return [other for other in LEVELS if other != keys and ".".join(other) not in said]
 
 
 def in_order(problems: Iterable[Problem]) -> list[Problem]:
@@ -226,23 +290,29 @@ def _closed_doors(library: Library) -> list[Problem]:
     return [Problem(shown_path(file), what, hint=hint)]
 
 
-def _axis_problem(key: str, values: Any, where: str) -> Problem | None:
+def _repeated(job: Job, number: int, repeat: int) -> Job:
+    """Repetition `number` of a job: the same with the seeds that follow those of the one before."""
+    if repeat == 1:
+        return job
+    seed = job.recipe.seed + number * job.recipe.num_images
+    return Job(job.recipe.model_copy(update={"seed": seed}), {**job.overrides, sweep.REPEAT: number + 1})
+
+
+def _axis_problem(key: str, where: str) -> Problem | None:
     known = (*GROUPS[1:], *(path for path in key_paths() if path not in (*GROUPS, "sweep", "name", "format")))
     option = key.startswith("scheduler.") and key.count(".") == 1 and key != "scheduler.name"
     if key == "recipe":
         return Problem(
             where, "a recipe cannot sweep over recipes", hint="on the command line it can: run -m recipe=a,b"
         )
-    if key not in known and not option:
-        return Problem(
-            where,
-            f"there is no key '{key}' to sweep over",
-            tuple(k for k in known if "." not in k),
-            nearest(key, known),
-        )
-    if not isinstance(values, list) or not values:
-        return Problem(where, "a sweep needs a list of values, not an empty one", hint=f"such as {key}: [A, B]")
-    return None
+    if key in known or option:
+        return None
+    return Problem(
+        where,
+        f"there is no key '{key}' to sweep over",
+        tuple(k for k in known if "." not in k),
+        nearest(key, known),
+    )
 
 
 def _with(data: dict[str, Any], keys: Sequence[str], value: Any) -> dict[str, Any]:

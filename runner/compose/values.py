@@ -33,7 +33,7 @@ class Origin:
             if keys[0] in left_out or keys[0] == "defaults":
                 continue
             place = (*prefix, *keys)
-            if isinstance(keys[-1], str) and not isinstance(_get(document.data, keys), dict):
+            if isinstance(keys[-1], str) and not isinstance(value_at(document.data, keys), dict):
                 self.clear(place)
             self.places[place] = document.where(line, place)
 
@@ -60,7 +60,7 @@ def _rest(keys: KeyPath, end: int) -> str:
     return "".join(f"[{key}]" if isinstance(key, int) else f".{key}" for key in keys[end:])
 
 
-def _get(data: Any, keys: KeyPath) -> Any:
+def value_at(data: Any, keys: KeyPath) -> Any:
     """The value at a key path; None where there is none."""
     for key in keys:
         try:
@@ -70,20 +70,32 @@ def _get(data: Any, keys: KeyPath) -> Any:
     return data
 
 
+TOGETHER = ("scheduler", "schedule", "steps", "checkpoint", "height", "width")
+
+
 def check(
-    data: dict[str, Any], origin: Origin, doubtful: frozenset[str] = frozenset()
+    data: dict[str, Any], origin: Origin, doubtful: frozenset[str] = frozenset(), sound: set[str] | None = None
 ) -> tuple[Recipe | None, list[Problem]]:
-    """The Recipe, or None and every problem. doubtful: groups whose choice is already known to be wrong."""
+    """The Recipe, or None and every problem. doubtful: groups whose choice is already known to be wrong.
+
+    sound: values that were found to fit together before, as text; a sweep's jobs mostly repeat them.
+    """
     problems: list[Problem] = []
     recipe = None
     try:
         recipe = Recipe.model_validate(data)
     except ValidationError as error:
         problems += _told(error, data, origin)
-    bad = {keys for keys in origin.places if origin.where(keys) in {problem.where for problem in problems}}
+    together = repr([data.get(name) for name in TOGETHER])
+    if recipe is not None and sound is not None and together in sound:
+        return recipe, []
+    told = {problem.where for problem in problems}
+    bad = {keys for keys in origin.places if origin.where(keys) in told} if told else set()
     problems += _scheduler_problems(data, origin, bad, sure="scheduler" not in doubtful)
     if "checkpoint" not in doubtful:
         problems += _source_problems(data, origin) + _size_problems(data, origin, bad)
+    if not problems and sound is not None and not doubtful:
+        sound.add(together)
     return (None if problems else recipe), list(dict.fromkeys(problems))
 
 
@@ -124,7 +136,7 @@ def _key_path(loc: tuple[str | int, ...], data: Any) -> KeyPath:
         if not inside and not (isinstance(data, dict) and part == loc[-1] and part != "[key]"):
             break
         keys.append(part)
-        data = _get(data, (part,))
+        data = value_at(data, (part,))
     return tuple(keys)
 
 
@@ -260,9 +272,9 @@ def _named_in_full(what: str, places: Mapping[str, KeyPath]) -> tuple[str, KeyPa
 def _source_problems(data: Mapping[str, Any], origin: Origin) -> list[Problem]:
     """The checkpoint, and each component that is taken from elsewhere, where it cannot be found."""
     keys: list[KeyPath] = [("checkpoint",)]
-    components = _get(data, ("checkpoint", "components"))
+    components = value_at(data, ("checkpoint", "components"))
     keys += [("checkpoint", "components", name) for name in components] if isinstance(components, dict) else []
-    found = (source_problem(_get(data, at), origin.where((*at, "repo"))) for at in keys)
+    found = (source_problem(value_at(data, at), origin.where((*at, "repo"))) for at in keys)
     return [problem for problem in found if problem]
 
 
@@ -285,7 +297,7 @@ def reference_problems(data: dict[str, Any], origin: Origin) -> list[Problem]:
     """References that lead nowhere, or to another reference (which could unfold without end)."""
     problems = []
     for keys, _, path in references(data):
-        target = _get(data, tuple(path.split(".")))
+        target = value_at(data, tuple(path.split(".")))
         if target is None and path not in key_paths():
             what = f"the reference ${{{path}}} leads nowhere"
             problems.append(Problem(origin.where(keys), what, nearest=nearest(path, key_paths())))

@@ -34,7 +34,7 @@ class _Loader(yaml.SafeLoader):
     yaml_implicit_resolvers: dict = {}  # noqa: RUF012 - the base class declares it so
 
 
-class _Dumper(yaml.SafeDumper):
+class _Dumper(getattr(yaml, "CSafeDumper", yaml.SafeDumper)):
     yaml_implicit_resolvers: dict = {}  # noqa: RUF012
 
     def ignore_aliases(self, data: Any) -> bool:

@@ -17,8 +17,9 @@ import torch
 from torch import Tensor, nn
 
 from components.schedulers.base import Scheduler
+from components.torch_models.offload import Kind, Offload
 from runner.backends.base import Change, Conditioning, Guidance
-from runner.backends.torch import TorchBackend
+from runner.backends.torch import TorchBackend, pick_device
 from runner.backends.torch_noise import GeneratorNoise
 from runner.errors import Problem, RecipeError, nearest
 from runner.pipelines.base import at_home
@@ -57,6 +58,7 @@ class DiffusionPipeline:
         for name in UNUSED:
             if components.pop(name, None) is not None:
                 logger.warning("%s does not run the %s it was given.", cls.__name__, name)
+        self._offload: Offload | None = None
         self.flags = {name: components.pop(name, default) for name, default in cls.FLAGS.items()}
         self._components: dict[str, Any] = {}
         needed = (*cls.kind.COMPONENTS, "scheduler")
@@ -154,6 +156,8 @@ class DiffusionPipeline:
     def __setattr__(self, name: str, value: Any) -> None:
         if name in (*self.kind.COMPONENTS, "scheduler"):
             self._components[name] = self._checked(name, value)
+            if self.__dict__.get("_offload") and isinstance(value, nn.Module):
+                self._offload.add(value.to("cpu"))
         else:
             super().__setattr__(name, value)
 
@@ -179,6 +183,8 @@ class DiffusionPipeline:
                 dtype = argument
             else:
                 device = argument
+        if device is not None and self._offload:
+            raise ValueError("the networks are moved by themselves since enable_…_cpu_offload: leave the device out")
         for component in self._components.values():
             if isinstance(component, nn.Module):
                 component.to(device=device, dtype=dtype)
@@ -186,11 +192,30 @@ class DiffusionPipeline:
 
     @property
     def device(self) -> torch.device:
-        return self.unet.device
+        """Where the networks work, though they may wait elsewhere."""
+        return self._offload.device if self._offload else self.unet.device
 
     @property
     def dtype(self) -> torch.dtype:
         return self.unet.dtype
+
+    def enable_model_cpu_offload(self, device: torch.device | str = "auto") -> None:
+        """Networks wait in main memory; the one at work is on the device. Raises RecipeError for a device not here."""
+        self._take_turns(device, "model")
+
+    def enable_sequential_cpu_offload(self, device: torch.device | str = "auto") -> None:
+        """The same layer by layer: slow, and next to no memory on the device."""
+        self._take_turns(device, "sequential")
+
+    def _take_turns(self, device: torch.device | str, kind: Kind) -> None:
+        if self._offload:
+            raise ValueError(f"{type(self).__name__}: offloading is on already")
+        target = pick_device("auto" if str(device) == "auto" else str(torch.device(device)))
+        self.to("cpu")
+        self._offload = Offload(target, kind)
+        for component in self._components.values():
+            if isinstance(component, nn.Module):
+                self._offload.add(component)
 
     def enable_vae_tiling(self) -> None:
         """Decode large pictures in tiles: less memory, faint seams."""
@@ -217,7 +242,8 @@ class DiffusionPipeline:
     # ---- what every call does --------------------------------------------------------------------------------------
 
     def _backend(self) -> TorchBackend:
-        return TorchBackend(str(self.device), str(self.dtype).removeprefix("torch."), threads=None)
+        dtype = str(self.dtype).removeprefix("torch.")
+        return TorchBackend(str(self.device), dtype, threads=None, offload=self._offload)
 
     def _configs(self) -> dict[str, Any]:
         """Component name → configuration, as the modules of runner.pipelines read them."""

@@ -45,6 +45,7 @@ def cpu_seconds(program: str, folder: Path) -> tuple[subprocess.CompletedProcess
         ("recipe", ["ls"], 0),
         ("recipe", ["cat", "sd15"], 0),
         ("recipe", ["check", "--all"], 0),
+        ("recipe", ["schedulers"], 0),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else str(value),
 )

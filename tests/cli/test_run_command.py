@@ -55,61 +55,12 @@ def test_a_defect_is_named_with_the_way_to_its_traceback(here, monkeypatch) -> N
     assert err == "run: ZeroDivisionError: by zero\n(HYDRA_FULL_ERROR=1 shows where)\n"
 
 
-def test_a_sweep_makes_a_folder_a_job_with_one_session(here, work) -> None:
-    code, out, _ = here.run("-m", "scheduler=euler,lms", "seed=1,2")
-    assert code == 0
-    root = Path(out.splitlines()[-1])
-    assert root.parent == Path("outputs/shapes")
-    assert [folder for _, folder, _ in work] == [
-        root / name
-        for name in (
-            "0_scheduler-euler_seed-1",
-            "1_scheduler-euler_seed-2",
-            "2_scheduler-lms_seed-1",
-            "3_scheduler-lms_seed-2",
-        )
-    ]
-    assert len({id(session) for _, _, session in work}) == 1
-
-
-def test_the_packaged_grid_runs_as_a_sweep_without_m(here, work) -> None:
-    assert here.run("recipe=shapes_scheduler_grid")[0] == 0
-    names = {recipe.scheduler.name for recipe, _, _ in work}
-    assert len(names) == len(work) >= 8
-
-
-def test_a_failing_job_stops_no_other_and_is_told_again_at_the_end(here, work) -> None:
-    code, out, err = here.run("-m", "seed=13,1,14,2")
-    assert code == 1
-    assert [recipe.seed for recipe, _, _ in work] == [1, 2]
-    assert err.splitlines()[-3:] == [
-        "2 of 4 jobs failed:",
-        "  0_seed-13  Out of luck.",
-        "  2_seed-14  checkpoint: it cannot be reached.",
-    ]
-    assert Path(out.splitlines()[-1]).is_dir()
-
-
-def test_the_same_sweep_again_makes_only_what_is_missing(here, work) -> None:
-    here.run("-m", "seed=1,2,13")
-    work.clear()
-    code, _, err = here.run("-m", "seed=1,2,13")
-    assert code == 1
-    assert work == []
-    assert "0_seed-1: made before" in err
-
-
-def test_stopping_a_sweep_stops_it_all(here, work) -> None:
-    assert here.run("-m", "seed=1,15,2")[0] == 130
-    assert [recipe.seed for recipe, _, _ in work] == [1]
-
-
 def test_cfg_job_shows_the_recipe_and_the_jobs_and_runs_nothing(here, work) -> None:
     for flag in (["--cfg", "job"], ["--cfg=job"], ["-c", "job"]):
         code, out, err = here.run(*flag, "-m", "seed=1,2")
         assert (code, err, work) == (0, "", [])
         assert out.startswith("format: 1\nname: shapes\n")
-        assert out.endswith("#   0_seed-1\n#   1_seed-2\n")
+        assert out.endswith("#   seed-1\n#   seed-2\n")
 
 
 def test_cfg_job_shows_a_prompt_as_typed(here) -> None:

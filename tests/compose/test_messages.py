@@ -9,7 +9,8 @@ import pytest
 
 KEYS = """\
     allowed: recipe, checkpoint, scheduler, schedule, backend, format, name, prompt, negative_prompt, seed,
-      num_images, batch_size, steps, height, width, guidance_scale, guidance_rescale, clip_skip, noise, output, sweep"""
+      num_images, batch_size, steps, height, width, guidance_scale, guidance_rescale, clip_skip, noise, output, sweep,
+      launcher, workers, shard, on_error"""
 SCHEDULERS = ("ddim", "ddpm", "dpmpp_2m", "euler", "euler_a", "heun", "lms", "pndm")
 
 
@@ -219,6 +220,14 @@ def test_two_schedules_are_an_error_that_names_both_keys_and_places(here, says) 
     assert says(["schedule=mine", "schedule.sigmas=[14,1,0]"], "command line: schedule.sigmas=[14,1,0]", *both)
     assert says(["schedule=mine", "schedule.spacing=karras"], "command line: schedule.spacing=karras", *both)
     assert says(["schedule=mine", "scheduler.use_karras_sigmas=true"], "scheduler.use_karras_sigmas=true", *both)
+
+
+def test_what_a_command_says_of_noise_levels_ends_what_files_say(here) -> None:
+    """The default recipe's levels are Karras': whoever lists others, or chooses a flag, means those instead."""
+    assert here.recipe("schedule.timesteps=[999,10]").schedule.spacing is None
+    flagged = here.recipe("scheduler.use_exponential_sigmas=true")
+    assert (flagged.schedule.spacing, flagged.scheduler.options["use_exponential_sigmas"]) == (None, True)
+    assert here.recipe("scheduler=euler", "steps=5").schedule.spacing == "karras"
 
 
 def test_a_wrong_scheduler_does_not_make_its_options_wrong(here) -> None:

@@ -42,7 +42,7 @@ def test_what_was_left_open_stays_open_and_the_format_comes_first(here) -> None:
     text = to_yaml(here.recipe())
     assert text.startswith("format: 1\nname: shapes\n")
     assert "device: auto" in text
-    assert "sweep" not in text
+    assert "\nsweep:" not in text
 
 
 def test_a_saved_recipe_runs_where_there_are_no_recipes_and_takes_words(here) -> None:

@@ -1,8 +1,9 @@
-"""Sweeps: which jobs there are, in which order, what their folders are called, and what the command line changes."""
+"""Sweeps: which jobs there are, in which order, what they are called, and what the command line changes."""
 
 from __future__ import annotations
 
 import string
+from pathlib import Path
 
 import pytest
 
@@ -127,36 +128,93 @@ def test_a_sweep_saved_makes_the_same_jobs_again(here, words) -> None:
     assert again.folder == composition.folder
 
 
-def test_the_sweeps_folder_is_stable_and_follows_every_value(here) -> None:
-    def folder(*words: str) -> str | None:
-        return here.compose(*words, multirun=True).folder
-
-    same = folder("seed=1,2", "scheduler=euler,lms")
-    assert same == folder("seed=1,2", "scheduler=euler,lms")
-    assert same is not None
-    assert same.startswith("seed-x2_scheduler-x2_")
-    assert same != folder("seed=1,3", "scheduler=euler,lms")
-    assert same != folder("seed=1,2", "scheduler=euler,lms", "prompt=another")
+def test_the_folder_is_the_recipes_whatever_is_swept_so_that_a_longer_sweep_goes_on_there(here) -> None:
+    short, long = (
+        here.compose(*words, multirun=True) for words in (["seed=1,2"], ["seed=1,2,3", "scheduler=euler,lms"])
+    )
+    assert short.folder == long.folder == Path("outputs/shapes/sweep")
+    assert here.compose("seed=1,2", "output.sweep=mine", multirun=True).folder == Path("outputs/shapes/mine")
 
 
-def test_job_folders_say_what_is_special_and_sort_in_order(here) -> None:
-    composition = here.compose("scheduler=euler,lms", "guidance_scale=1,2.5,3,4,5,6", multirun=True)
-    names = [job.folder for job in composition.jobs]
-    assert names[:2] == ["00_scheduler-euler_guidance_scale-1", "01_scheduler-euler_guidance_scale-2.5"]
-    assert names == sorted(names)
+# ---- side by side, left out, repeated --------------------------------------------------------------------------------
+
+
+def test_zipped_values_go_side_by_side(here) -> None:
+    here.put(
+        "recipes/recipe/mine.yaml",
+        "sweep: {seed: [1, 2], zip: {steps: [5, 10], scheduler: [euler, heun]}}\n",
+    )
+    assert jobs(here.compose("recipe=mine")) == [
+        {"seed": seed, "steps": steps, "scheduler": scheduler}
+        for seed in (1, 2)
+        for steps, scheduler in ((5, "euler"), (10, "heun"))
+    ]
+
+
+def test_excluded_combinations_are_not_run(here) -> None:
+    here.put(
+        "recipes/recipe/mine.yaml",
+        "sweep:\n  scheduler: [euler, lms]\n  schedule: [karras, ays_sd15]\n  steps: [5, 10]\n"
+        "  exclude:\n    - {scheduler: lms, schedule: ays_sd15}\n    - {steps: [5, 7], scheduler: euler}\n",
+    )
+    assert [tuple(job.values()) for job in jobs(here.compose("recipe=mine"))] == [
+        ("euler", "karras", 10),
+        ("euler", "ays_sd15", 10),
+        ("lms", "karras", 5),
+        ("lms", "karras", 10),
+    ]
+
+
+def test_a_repeated_job_takes_the_seeds_that_follow(here) -> None:
+    here.put("recipes/recipe/mine.yaml", "num_images: 3\nsweep: {steps: [5, 10], repeat: 2}\n")
+    composition = here.compose("recipe=mine", "seed=100")
+    assert [(job.recipe.steps, job.recipe.seed) for job in composition.jobs] == [
+        (5, 100),
+        (5, 103),
+        (10, 100),
+        (10, 103),
+    ]
+    assert composition.axes == {"steps": [5, 10], "repeat": [1, 2]}
+    again = load_file(here.put("again.yaml", to_yaml(composition.base)))
+    assert [job.recipe for job in again.jobs] == [job.recipe for job in composition.jobs]
+
+
+@pytest.mark.parametrize(
+    ("node", "told"),
+    [
+        ("{zip: {steps: [1, 2], seed: [1]}}", "lists of equal length (steps: 2, seed: 1)"),
+        ("{zip: {steps: 3}}", "lists of equal length (steps: no list)"),
+        ("{zip: [steps]}", "keys with lists of values side by side"),
+        ("{zip: {stepz: [1, 2]}}", "there is no key 'stepz' to sweep over. Did you mean 'steps'?"),
+        ("{zip: {scheduler: [eulr, lms]}}", "there is no scheduler 'eulr'. Did you mean 'euler'?"),
+        ("{steps: [1, 2], exclude: {steps: 1}}", "exclude is a list of combinations"),
+        ("{steps: [1, 2], exclude: [{seed: 1}]}", "'seed' is not swept, so nothing can be left out by it"),
+        ("{steps: [1, 2], exclude: [{steps: [1, 2]}]}", "this leaves out every job"),
+        ("{steps: [1, 2], repeat: 0}", "a whole number from 1 to 10000"),
+        ("{steps: 3}", "a sweep needs a list of values"),
+        ("{recipe: [shapes]}", "a recipe cannot sweep over recipes"),
+    ],
+)
+def test_mistakes_in_a_sweep_node(here, node, told) -> None:
+    here.put("recipes/recipe/mine.yaml", f"sweep: {node}\n")
+    message = here.error("recipe=mine")
+    assert told in message and "recipes/recipe/mine.yaml:1 sweep" in message
+
+
+def test_a_key_of_a_zip_is_not_set_alone(here) -> None:
+    here.put("recipes/recipe/mine.yaml", "sweep: {zip: {steps: [1, 2], seed: [1, 2]}}\n")
+    assert "'steps' goes side by side with others here" in here.error("recipe=mine", "steps=3")
 
 
 @pytest.mark.parametrize(
     "value", ["x" * 500, "../../etc", "a/b\\c:d", "", "é猫", "...", "-", "\n", ["a"] * 300, None, True]
 )
-def test_a_job_folder_is_one_safe_name_whatever_the_value(value) -> None:
-    name = sweep.job_folder(3, 12, {"prompt": value})
-    number, _, slug = name.partition("_")
-    assert number == "03"
+def test_a_jobs_label_is_one_safe_part_of_a_name_whatever_the_value(value) -> None:
+    slug = sweep.label({"prompt": value})
     assert 0 < len(slug) <= sweep.SLUG_LENGTH
-    assert set(name) <= {*string.ascii_letters, *string.digits, *"._-"}
+    assert set(slug) <= {*string.ascii_letters, *string.digits, *"._-"}
 
 
-def test_long_values_that_differ_at_the_end_get_different_folders() -> None:
-    one, two = (sweep.job_folder(1, 2, {"prompt": "x" * 200 + end}) for end in "ab")
+def test_long_values_that_differ_at_the_end_get_different_labels() -> None:
+    one, two = (sweep.label({"prompt": "x" * 200 + end}) for end in "ab")
     assert one != two

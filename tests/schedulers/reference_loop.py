@@ -19,7 +19,7 @@ import torchsde
 from torch import Tensor
 
 from components.schedulers import Clip, Tableau
-from components.schedulers.brownian import BrownianPath
+from components.schedulers.brownian import brownian_path
 
 torch.set_num_threads(1)
 diffusers.utils.logging.set_verbosity_error()
@@ -39,7 +39,7 @@ def run_table(
 ) -> Tensor:
     """x after the last row of `table`, every product of every row written out."""
     generator = torch.Generator().manual_seed(seed)
-    path = table.brownian and BrownianPath(seed, SHAPE, *table.brownian, dtype=torch.float64)
+    path = table.brownian and brownian_path(seed, SHAPE, *table.brownian, dtype=torch.float64)
     zeros = torch.zeros(SHAPE, dtype=torch.float64)
     state = zeros.repeat(table.registers, 1, 1, 1)
     state[0] = torch.randn(SHAPE, generator=generator, dtype=FLOAT32).double() * float(table.init_noise_sigma)
@@ -56,7 +56,9 @@ def run_table(
             x0 = x0 if table.clip is None else clipped(x0, table.clip)
         if table.takes_noise[n]:
             noise = (
-                path.unit(table.noise_span[n]) if path else torch.randn(SHAPE, generator=generator, dtype=noise_dtype)
+                torch.as_tensor(path.unit(table.noise_span[n]))
+                if path
+                else torch.randn(SHAPE, generator=generator, dtype=noise_dtype)
             )
             low, high = np.nan_to_num(table.log_variance[n])
             noise = noise.double() * torch.exp(low / 2 + (high - low) * (variance + 1) / 4)

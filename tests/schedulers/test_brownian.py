@@ -10,7 +10,7 @@ from reference_loop import SHAPE, distance, make_peer, run_peer, run_table
 from test_facade import own_loop
 
 from components.schedulers import find_scheduler
-from components.schedulers.brownian import BrownianPath
+from components.schedulers.brownian import BrownianTree
 
 warnings.filterwarnings("ignore", module="torchsde")
 COSINE = "CosineDPMSolverMultistepScheduler"
@@ -35,12 +35,12 @@ def test_two_evaluations_of_a_step_share_its_path() -> None:
 
 
 def test_increments_add_up_and_have_unit_variance() -> None:
-    path = BrownianPath(3, (1, 4, 32, 32), 0.03, 14.6)
+    path = BrownianTree(3, (1, 4, 32, 32), 0.03, 14.6)
     whole, first, second = path.unit((9.0, 1.0)), path.unit((9.0, 3.0)), path.unit((3.0, 1.0))
     torch.testing.assert_close(whole * 8**0.5, first * 6**0.5 + second * 2**0.5, atol=1e-4, rtol=1e-4)
     torch.testing.assert_close(path.unit((1.0, 9.0)), -whole)
     assert float(whole.std()) == pytest.approx(1, abs=0.05)
-    assert torch.equal(BrownianPath(3, (1, 4, 32, 32), 0.03, 14.6).unit((9.0, 1.0)), whole)
+    assert torch.equal(BrownianTree(3, (1, 4, 32, 32), 0.03, 14.6).unit((9.0, 1.0)), whole)
 
 
 def test_more_steps_follow_the_same_path_nearer() -> None:
@@ -50,7 +50,7 @@ def test_more_steps_follow_the_same_path_nearer() -> None:
         table = find_scheduler("dpmpp_sde")(**SD).tableau(sigmas=np.geomspace(14.6, 0.5, steps + 1).tolist())
         generator = torch.Generator().manual_seed(0)
         x = torch.randn(SHAPE, generator=generator).double() * table.init_noise_sigma
-        path = BrownianPath(seed, SHAPE, *(table.brownian or ()), dtype=torch.float64)
+        path = BrownianTree(seed, SHAPE, *(table.brownian or ()), dtype=torch.float64)
         state = torch.cat([x, 0 * x])
         for n in range(table.rows):
             x0 = 0.3 * torch.tanh(state[:1])

@@ -79,6 +79,7 @@ def test_order(name: str, config: Config, order: float, spacing: str) -> None:
     cycle = scheduler.solver_order if "Singlestep" in name else 1
     slope = np.log2(drift(few, prediction, cycle) / drift(many, prediction, cycle))
     assert slope == pytest.approx(order, abs=0.1)
+    assert scheduler.convergence == order
 
 
 def test_the_slope_sees_weights_that_a_point_does_not() -> None:

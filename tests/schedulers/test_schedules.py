@@ -244,9 +244,16 @@ def test_a_misspelt_spacing_is_told_the_nearest() -> None:
 @pytest.mark.parametrize("key", ["timesteps", "sigmas", "spacing"])
 def test_a_configured_sigma_spacing_does_not_go_with_a_listed_schedule(flag: str, key: str) -> None:
     """The list would silently be transformed a second time, or the flag silently ignored."""
-    schedule = {"timesteps": [999, 1], "sigmas": [14.0, 1.0], "spacing": "beta"}[key]
+    schedule = {"timesteps": [999, 1], "sigmas": [14.0, 1.0], "spacing": "kl_optimal"}[key]
     [problem] = find_scheduler("euler")(**SD, **{flag: True}).check_schedule(**{key: schedule})  # pyright: ignore
     assert problem == OptionProblem(key, f"cannot be given together with the scheduler's {flag}")
+
+
+@pytest.mark.parametrize("spacing", ["karras", "exponential", "beta"])
+def test_a_spacing_said_twice_is_the_spacing_said_once(spacing: str) -> None:
+    flagged = find_scheduler("euler")(**SD, **{f"use_{spacing}_sigmas": True})
+    assert flagged.check_schedule(9, spacing=spacing) == []
+    np.testing.assert_array_equal(flagged.tableau(9, spacing=spacing).read, flagged.tableau(9).read)
 
 
 def test_everything_wrong_is_said_at_once() -> None:
@@ -299,3 +306,37 @@ def test_a_schedule_can_lose_its_last_level_but_one_or_be_cut_in_two() -> None:
     assert base.tolist() == [8, 4, 2] and refiner.tolist() == [2, 1, 0]
     with pytest.raises(ValueError, match="nothing is left"):
         spacing.slice_levels(levels, start=1.0)
+
+
+# ---- beyond the clock ----------------------------------------------------------------------------------------------
+
+
+def test_levels_beyond_the_training_are_told_the_nearest_timestep_and_remarked_on() -> None:
+    scheduler = find_scheduler("euler")(**SD)
+    table = scheduler.tableau(sigmas=[160.0, 80.0, 5.0, 1.0, 0.02, 0.0])
+    np.testing.assert_allclose(table.timestep[[0, 1, 4]], [999, 999, 0])
+    np.testing.assert_allclose(table.read[:, 1], [160.0, 80.0, 5.0, 1.0, 0.02])
+    said = "2 of 5 rows read at a sigma / alpha above 14.61, where this network's training ended"
+    assert scheduler.remarks(table) == [f"{said}: it is told its last timestep."]
+
+
+@pytest.mark.parametrize("name", ["euler", "ddim", "dpmpp_2m", "dpm2_a", "lms_karras", "flow_euler"])
+def test_ordinary_schedules_and_rounded_published_ones_need_no_remark(name: str) -> None:
+    config = {"use_karras_sigmas": True} if name.endswith("karras") else {}
+    scheduler = find_scheduler(name.removesuffix("_karras"))(**(SD | config if name != "flow_euler" else {}))
+    assert scheduler.remarks(scheduler.tableau(10)) == []
+    if name not in ("flow_euler", "lms_karras"):
+        assert scheduler.remarks(scheduler.tableau(sigmas=AYS_SD15)) == []
+
+
+def test_a_network_that_is_told_the_noise_level_itself_knows_every_level() -> None:
+    continuous = {"timestep_type": "continuous", "prediction_type": "v_prediction"}
+    scheduler = find_scheduler("euler")(**SD, **continuous)
+    table = scheduler.tableau(sigmas=[700.0, 54.5, 0.002, 0.0])
+    np.testing.assert_allclose(table.timestep, np.log([700.0, 54.5, 0.002]) / 4)
+    assert scheduler.remarks(table) == []
+
+
+def test_there_is_no_flow_beyond_one() -> None:
+    with pytest.raises(SchedulerConfigError, match=r"sigmas goes up to 1\.2, but a flow's sigma ends at 1"):
+        find_scheduler("flow_euler")().tableau(sigmas=[1.2, 0.5, 0.0])

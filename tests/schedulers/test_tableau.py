@@ -1,5 +1,6 @@
 """A table stands for its own mathematics: wrong ones are refused, several run as one, a formula gives its matrix."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
@@ -10,10 +11,10 @@ import torch
 from family import FAMILY, SD, Config, Member, label
 from reference_loop import run_table, stand_in
 
-from components.schedulers import Clip, Tableau, TableauError, scheduler_classes, stack
+from components.schedulers import Clip, Tableau, TableauError, scheduler_classes, stack, stackable
 from components.schedulers.tableau import Level, Rows, State, trace
 from runner.backends.torch_engine import compile_table, run, start
-from runner.backends.torch_noise import IndependentNoise
+from runner.backends.torch_noise import BrownianNoise, IndependentNoise
 
 CONFIGS = [
     pytest.param(member, config, id=f"{member.name}-{label(config)}")
@@ -164,14 +165,57 @@ def test_eight_schedulers_in_one_batch_are_the_eight_alone_by_the_definition() -
         assert float((run_table(one) - run_table(table)).abs().max()) <= 1e-12
 
 
+def named(name: str, steps: int = ROWS, **config: Any) -> Tableau:
+    return scheduler_classes()[name](**config).tableau(steps)
+
+
+MIXED = {
+    "not clipped": named("EulerDiscreteScheduler", **SD),
+    "clipped": named("DDIMScheduler", clip_sample_range=0.3),
+    "clipped, eta 1": named("DDPMScheduler", clip_sample_range=0.3),
+    "learned variance": named("DDPMScheduler", **SD, clip_sample=False, variance_type="learned_range"),
+    "draws of its own": named("EulerAncestralDiscreteScheduler", **SD),
+    "a path": named("CosineDPMSolverMultistepScheduler"),
+    "another path": named("DPMSolverSDEScheduler", 7, **SD),
+}
+"""What may differ between the images of a batch beside coefficients: clipping at all, the draws' size, their source."""
+
+
+def test_clipping_variance_and_the_source_of_noise_are_each_images_own() -> None:
+    tables, shape = list(MIXED.values()), (4, 8, 8)
+
+    def predicts_a_variance(x: torch.Tensor, timestep: torch.Tensor) -> torch.Tensor:
+        return torch.cat([network(x, timestep), torch.sin(3 * x)], 1)
+
+    def picture(table: Tableau, seeds: Sequence[int]) -> torch.Tensor:
+        program = compile_table(table)
+        noise = (BrownianNoise if table.brownian is not None else IndependentNoise)(*sources(table, seeds))
+        made = run(program, start(program, noise), predicts_a_variance, noise).registers[0]
+        assert made is not None
+        return made
+
+    def sources(table: Tableau, seeds: Sequence[int]) -> tuple[Any, ...]:
+        return (seeds, shape) if table.brownian is None else (table, seeds, shape)
+
+    assert stackable(tables)
+    together = picture(stack(tables), range(len(tables)))
+    for i, (what, table) in enumerate(MIXED.items()):
+        alone = picture(table, [i])[0]
+        assert float((together[i] - alone).norm() / alone.norm()) <= 1e-6, what
+
+
 @pytest.mark.parametrize(
-    "others", [{"steps": ROWS + 1}, {"clip_sample": True}], ids=["another row count", "another clipping"]
+    ("one", "other"),
+    [
+        (named("DDIMScheduler"), named("DDIMScheduler", ROWS + 1)),
+        (named("DDIMScheduler"), named("DDIMScheduler", clip_sample_range=0.5)),
+        (named("DDIMScheduler"), named("DDIMScheduler", thresholding=True)),
+    ],
+    ids=["row count", "range of clipping", "kind of clipping"],
 )
-def test_tables_that_cannot_share_a_batch_are_refused(others: dict[str, Any]) -> None:
-    steps = others.pop("steps", ROWS)
-    one = scheduler_classes()["DDIMScheduler"](clip_sample=False).tableau(ROWS)
-    other = scheduler_classes()["DDIMScheduler"](**({"clip_sample": False} | others)).tableau(steps)
-    with pytest.raises(ValueError, match="equal row count and equal clipping"):
+def test_tables_that_cannot_share_a_batch_are_refused(one: Tableau, other: Tableau) -> None:
+    assert stackable([one, one]) and not stackable([one, other])
+    with pytest.raises(ValueError, match="equal row count, and with no two ways of clipping"):
         stack([one, other])
 
 

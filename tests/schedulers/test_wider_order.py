@@ -61,3 +61,4 @@ def test_order(name: str, config: Config, answer: Answer, order: float) -> None:
         return drift(scheduler.tableau(sigmas=sigmas.tolist()), answer)
 
     assert np.log2(error(768) / error(1536)) == pytest.approx(order, abs=0.1)
+    assert scheduler.convergence == order

@@ -1,0 +1,68 @@
+"""What `recipe plan` prints of a sweep: a line for each job, then what all of it takes and what is there already."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from runner.memory import estimate_peak
+from runner.sweep.folder import SweepFolder
+from runner.sweep.partition import Item, partition
+from runner.sweep.planning import settle
+from runner.sweep.progress import duration
+from runner.sweep.speed import expected_seconds
+
+if TYPE_CHECKING:
+    from runner.compose import Composition
+
+LISTED = 400  # jobs; more are counted, not shown
+
+
+def lines(composition: Composition) -> Iterator[str]:
+    """The job table and the totals. Raises RecipeError with what is wrong in any job."""
+    items = settle(composition)
+    drawn = SweepFolder(composition.folder).drawn()
+    todo = list({item.id: item for item in items if item.id not in drawn}.values())
+    batches = partition(todo)
+    number = {item: n for n, batch in enumerate(batches, 1) for item in batch.items}
+    yield f"sweep       {composition.recipe_name}: {len(composition.jobs)} jobs, {len(items)} pictures"
+    yield f"folder      {composition.folder}"
+    yield ""
+    yield from _table(composition, items, number)
+    yield ""
+    nfe = sum(item.plan.tableau.nfe for item in todo)
+    there = f", {len(items) - len(todo)} of {len(items)} pictures being there" if len(todo) < len(items) else ""
+    yield f"to draw     {len(todo)} pictures in {len(batches)} batches, {nfe:,} network evaluations{there}"
+    yield f"time        {_time(expected_seconds(todo)) if todo else 'none'}"
+    if todo:
+        plans = {item.id: item.plan for item in todo}
+        peak = max(estimate_peak(plans[batch.items[0]], len(batch.items)).total for batch in batches)
+        yield f"memory      about {peak / 1e9:.1f} GB at its peak, by the files' headers"
+
+
+def _table(composition: Composition, items: list[Item], number: dict[str, int]) -> Iterator[str]:
+    """Varied keys, NFE, and the batch (dash: drawn before), in columns."""
+    keys = list(composition.axes)
+    rows = [[*keys, "seed", "steps", "NFE", "batch"] if "seed" not in keys else [*keys, "steps", "NFE", "batch"]]
+    for item in items[:LISTED]:
+        table = item.plan.tableau
+        varied = [_short(item.varied.get(key)) for key in keys]
+        seed = [] if "seed" in keys else [str(item.recipe.seed)]
+        rows.append([*varied, *seed, str(table.steps), str(table.nfe), str(number.get(item.id, "–"))])
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    for row in rows:
+        yield "  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip()
+    if len(items) > LISTED:
+        yield f"… and {len(items) - LISTED} more"
+
+
+def _short(value: object) -> str:
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= 40 else f"{text[:39]}…"
+
+
+def _time(seconds: float | None) -> str:
+    if seconds is None:
+        return "not known: nothing of this kind was drawn here before"
+    return f"about {duration(seconds)}, by earlier sweeps here"

@@ -1,0 +1,122 @@
+"""`recipe schedulers`: every scheduler at a glance, what other tools call it, and whether it fits a checkpoint.
+
+What other tools call a scheduler is said in one place: a comment at the top of its file in recipes/scheduler.
+"""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from runner.cli.named import find
+from runner.cli.recipe import read_words
+from runner.errors import RecipeError
+from runner.registry import Library, find_scheduler
+
+if TYPE_CHECKING:
+    from components.schedulers.base import Scheduler
+    from runner.schema import Recipe
+
+HELP = """\
+recipe schedulers [NAME] [key=value ...]: order, cost and noise of each, its names elsewhere, and does it fit?
+  recipe schedulers                      all of them, for the default recipe's checkpoint
+  recipe schedulers checkpoint=sdxl      for another checkpoint, of which the configurations alone are read
+  recipe schedulers dpmpp_2m             one of them, with every option it has
+order: p of an error that falls as (1 / steps)^p once there are enough steps; of stochastic samplers along one Brownian
+path; '-' where a sampler solves no equation (those for distilled models). calls: network evaluations a step.
+A1111 and ComfyUI: what they call the same method. docs/choosing.md says which to take.
+"""
+
+TOOLS = ("A1111", "ComfyUI")
+COLUMNS = ("name", "class", "order", "calls", "noise", "fits", *TOOLS)
+
+
+@dataclass(frozen=True)
+class Line:
+    """A scheduler of the library: `why` says why it does not fit the checkpoint, and is empty where it does."""
+
+    name: str
+    scheduler: Scheduler
+    summary: str
+    called: dict[str, str]
+    why: str
+
+    @property
+    def cells(self) -> tuple[str, ...]:
+        scheduler = self.scheduler
+        order, noise = scheduler.convergence or "-", "yes" if scheduler.tableau(10).takes_noise.any() else "no"
+        fits = "no" if self.why else "yes"
+        others = (self.called.get(tool, "-") for tool in TOOLS)
+        return self.name, type(scheduler).__name__, str(order), str(scheduler.order), noise, fits, *others
+
+
+def main(argv: Sequence[str]) -> int:
+    from runner.compose import compose
+
+    words = read_words(argv, verb="schedulers")[1]
+    overrides = [word for word in words if "=" in word]
+    library = Library.at()
+    names = [find(f"scheduler/{word}", library)[1] for word in words if "=" not in word]
+    recipe = compose(overrides, library=library).base
+    lines = [_line(library, name, recipe) for name in names or library.choices("scheduler")]
+    print(_table([COLUMNS, *(line.cells for line in lines)]))
+    unfit = [f"  {line.name}: {line.why}" for line in lines if line.why]
+    if unfit:
+        print("\n".join([f"\nnot for {recipe.checkpoint.repo}:", *unfit]))
+    for line in lines if names else ():
+        print("\n".join([f"\n{line.summary}", *_options(line.scheduler)]))
+    return 0
+
+
+def _line(library: Library, name: str, recipe: Recipe) -> Line:
+    """Raises RecipeError where the recipe has problems that are not the scheduler's."""
+    from runner.compose.yaml_text import read
+    from runner.plan import make_plan
+    from runner.schema import SchedulerChoice
+
+    header = [text for _, text in read(library.choices("scheduler")[name]).header]
+    called = dict(part.split(": ", 1) for line in header for part in line.split("; ") if part.startswith(TOOLS))
+    choice, why = SchedulerChoice(**_chosen(library, name)), ""
+    try:
+        scheduler = make_plan(recipe.model_copy(update={"scheduler": choice})).scheduler
+    except RecipeError as error:
+        if not all(problem.where.partition(".")[0] in ("scheduler", "schedule", "noise") for problem in error.problems):
+            raise
+        scheduler = find_scheduler(choice.name)(**choice.options)
+        why = "; ".join(f"{problem.where} {problem.what}" for problem in error.problems)
+    return Line(name, scheduler, header[0] if header else "", called, why)
+
+
+def _chosen(library: Library, name: str) -> dict[str, Any]:
+    """The file's values on top of those of the files it builds on."""
+    from runner.compose.documents import document
+
+    found, merged = document(library.choices("scheduler")[name], "scheduler"), {}
+    if found.problems:
+        raise RecipeError(found.problems)
+    for parent, _ in found.parents:
+        merged |= _chosen(library, parent)
+    return merged | found.data
+
+
+def _table(rows: Sequence[Sequence[str]]) -> str:
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return "\n".join("  ".join(map(str.ljust, row, widths)).rstrip() for row in rows)
+
+
+def _options(scheduler: Scheduler) -> list[str]:
+    """Every option with its value here and its meaning."""
+    values = {**scheduler.config, **vars(scheduler.run)}
+    lines = []
+    for name, option in type(scheduler).options().items():
+        choices = f" One of {', '.join(map(str, option.choices))}." if option.choices else ""
+        head = f"  {name}: {_as_yaml(values[name])}"
+        lines.append(textwrap.fill(f"{head:<42} {option.doc}{choices}", 118, subsequent_indent=" " * 43))
+    return lines
+
+
+def _as_yaml(value: Any) -> str:
+    """A plain value as a recipe would have it."""
+    return str(value).lower().replace("none", "null") if value is None or isinstance(value, bool) else str(value)

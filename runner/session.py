@@ -1,0 +1,228 @@
+"""What stays warm between pictures: backends, loaded components and encoded prompts; and the drawing of one batch.
+
+A batch is any images that one call of the network can serve: of one plan, or of several whose tables can be stacked.
+Which images those are is decided elsewhere (a plan's batches, a sweep's partition); nothing here touches a file.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from runner.backends.base import Array, Backend, Conditioning, Guidance, Saving
+    from runner.plan import Plan
+
+PHASES = ("load", "encode", "denoise", "decode", "save")
+CONDITIONINGS_KEPT = 256  # of Stable Diffusion's, half a megabyte each
+Say = Callable[[str], None]
+
+
+@dataclass
+class Stopwatch:
+    """Seconds spent in each phase."""
+
+    seconds: dict[str, float] = field(default_factory=lambda: dict.fromkeys(PHASES, 0.0))
+
+    @contextmanager
+    def timing(self, phase: str, backend: Backend | None = None) -> Iterator[None]:
+        """Adds the time of the block; work handed to `backend` is waited for."""
+        begun = time.perf_counter()
+        yield
+        if backend is not None:
+            backend.wait()
+        self.seconds[phase] += time.perf_counter() - begun
+
+
+@dataclass(frozen=True)
+class Shot:
+    """One image to draw: a settled plan, and the image's own seed."""
+
+    plan: Plan
+    seed: int
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """A batch as it was drawn: pictures (B, H, W, 3) uint8 and the latents (B, C, h, w) they were decoded from."""
+
+    pictures: np.ndarray
+    latents: Array
+    backend: Backend
+
+
+class Session:
+    """Backends, components and encoded prompts, kept between runs and between the batches of a sweep."""
+
+    def __init__(self, memory: int | None = None) -> None:
+        """`memory` bounds the bytes of loaded weights on a CPU; None: half of what the machine has."""
+        self._memory = _half_of_memory() if memory is None else memory
+        self._backends: dict[tuple[Any, ...], Backend] = {}
+        self._parts: OrderedDict[tuple[Any, ...], tuple[Any, int]] = OrderedDict()
+        self._conditionings: OrderedDict[tuple[Any, ...], Conditioning] = OrderedDict()
+
+    def backend(self, plan: Plan) -> Backend:
+        """The plan's backend; the last one is made again when its thread count differs, as that is process-wide."""
+        from runner.backends.base import make_backend
+
+        choice = plan.recipe.backend
+        key = (choice.name, plan.device, plan.dtype, plan.threads, choice.compile, _saving(plan))
+        if key not in self._backends:
+            self._backends.clear()
+            self._backends[key] = make_backend(*key)
+        return self._backends[key]
+
+    def parts(self, plan: Plan, backend: Backend) -> dict[str, Any]:
+        """The pipeline's components, those not yet here loaded one after the other.
+
+        What was used longest ago is dropped first: all that is not wanted now on a device with a memory of its own,
+        as much as the bound asks for on a CPU.
+        """
+        wanted = self._wanted(plan, backend)
+        bound = self._memory if backend.device == "cpu" else 0
+        coming = sum(_weight_bytes(plan, name) for name, key in wanted.items() if key not in self._parts)
+        for key in [key for key in self._parts if key not in wanted.values()]:
+            if sum(size for _, size in self._parts.values()) + coming <= bound:
+                break
+            del self._parts[key]
+        for name, key in wanted.items():
+            if key not in self._parts:
+                self._parts[key] = backend.load(name, plan.components[name]), _weight_bytes(plan, name)
+            self._parts.move_to_end(key)
+        return {name: self._parts[key][0] for name, key in wanted.items()}
+
+    def draw(
+        self,
+        shots: Sequence[Shot],
+        watch: Stopwatch,
+        say: Say = lambda sentence: None,
+        after_row: Callable[[int], None] = lambda row: None,
+    ) -> Drawn:
+        """Draws a batch: loads what is not here, encodes, denoises, decodes.
+
+        Args:
+            shots: of one plan, or of plans with equal sources, sizes and row counts whose tables can be stacked.
+            after_row: called with the number of each row of the table when it is done.
+
+        Raises:
+            RecipeError, CheckpointError, OSError, MemoryError, RuntimeError: it cannot be drawn; the message says why.
+        """
+        plan = shots[0].plan
+        with watch.timing("load"):
+            backend = self.backend(plan)
+            parts = self.parts(plan, backend)
+        with watch.timing("encode", backend):
+            conditioning = _joined(backend, [self._encoded(shot.plan, backend, parts, say) for shot in shots])
+        with watch.timing("denoise", backend):
+            latents = backend.denoise(
+                parts["unet"],
+                _stacked([shot.plan for shot in shots]),
+                _noise(shots),
+                conditioning,
+                _guidance([shot.plan.guidance for shot in shots]),
+                lambda row, _: after_row(row),
+            )
+            if not np.isfinite(backend.to_numpy(latents)).all():
+                raise RuntimeError(f"the latents are not finite numbers: the network overflowed in {backend.dtype}")
+        with watch.timing("decode", backend):
+            pictures = backend.to_pixels(plan.pipeline.decode(backend, parts, latents))
+        return Drawn(pictures, latents, backend)
+
+    def _encoded(self, plan: Plan, backend: Backend, parts: dict[str, Any], say: Say) -> Conditioning:
+        """The plan's conditioning, encoded once for all images and jobs that share it."""
+        wanted = self._wanted(plan, backend)
+        encoders = tuple(key for name, key in wanted.items() if name.startswith(("text_encoder", "tokenizer")))
+        key = (encoders, plan.pipeline.CLASSES, repr(plan.wish), plan.guidance.doubles)
+        if key not in self._conditionings:
+            self._conditionings[key] = plan.pipeline.encode(backend, parts, plan.wish, plan.guidance, say)
+            if len(self._conditionings) > CONDITIONINGS_KEPT:
+                self._conditionings.popitem(last=False)
+        self._conditionings.move_to_end(key)
+        return self._conditionings[key]
+
+    def _wanted(self, plan: Plan, backend: Backend) -> dict[str, tuple[Any, ...]]:
+        """What a loaded component is known by; optional ones that the checkpoint has not are left out."""
+        return {
+            name: (
+                backend.name,
+                name,
+                plan.components[name].folder,
+                plan.components[name].weights,
+                backend.dtype,
+                backend.device,
+                plan.recipe.backend.compile,
+                _saving(plan),
+            )
+            for name in plan.pipeline.COMPONENTS
+            if name in plan.components
+        }
+
+
+def _saving(plan: Plan) -> Saving:
+    from runner.backends.base import Saving
+
+    choice = plan.recipe.backend
+    return Saving(choice.offload, choice.vae_tiling, choice.vae_slicing, choice.shard_parameters)
+
+
+def _stacked(plans: Sequence[Plan]) -> Any:
+    """One table for all: the only one there is, or a stack."""
+    from components.schedulers.tableau import stack
+
+    tables = [plan.tableau for plan in plans]
+    return tables[0] if all(table is tables[0] for table in tables) else stack(tables)
+
+
+def _noise(shots: Sequence[Shot]) -> Any:
+    from runner.backends.base import NoiseSpec
+
+    plan = shots[0].plan
+    row_dtype = getattr(plan.scheduler, "noise_dtype", None)
+    seeds = tuple(shot.seed for shot in shots)
+    return NoiseSpec(seeds, plan.latent_shape, plan.recipe.noise.device == "device", row_dtype)
+
+
+def _joined(backend: Backend, given: Sequence[Conditioning]) -> Conditioning:
+    """Conditionings of one row each as one with a row for each image; a single one, shared by all, as it is."""
+    from runner.backends.base import Conditioning
+
+    first = given[0]
+    if all(one is first for one in given):
+        return first
+
+    def join(arrays: Sequence[Any]) -> Any:
+        return None if arrays[0] is None else backend.join(arrays)
+
+    return Conditioning(
+        join([one.positive for one in given]),
+        join([one.negative for one in given]),
+        {name: join([one.added[name] for one in given]) for name in first.added},
+        {name: join([one.negative_added[name] for one in given]) for name in first.negative_added},
+    )
+
+
+def _guidance(given: Sequence[Guidance]) -> Guidance:
+    """One guidance for all images, or one with a scale for each."""
+    from runner.backends.base import Guidance
+
+    if all(one == given[0] for one in given):
+        return given[0]
+    return Guidance(tuple(one.scale for one in given), tuple(one.rescale for one in given), given[0].embedded)
+
+
+def _weight_bytes(plan: Plan, name: str) -> int:
+    return sum(path.stat().st_size for path in plan.components[name].weights)
+
+
+def _half_of_memory() -> int:
+    try:
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2
+    except (AttributeError, OSError, ValueError):
+        return 8 << 30

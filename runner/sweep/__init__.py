@@ -1,0 +1,1 @@
+"""A sweep: many jobs planned together, run warm, and what is made from their pictures."""

@@ -1,0 +1,167 @@
+"""References computed, in batches, and kept: each is found again by what it depends on, so a rerun computes none twice.
+
+Each is solved with so many steps and with twice as many. The second is the reference; the distance between the two is
+its uncertainty, the floor under which no error means anything.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from components.schedulers import Tableau
+from runner.outputs import write_together
+from runner.provenance import FileSums
+from runner.schema import Recipe
+from runner.session import Session, Shot, Stopwatch
+from runner.sweep.compare.reference_tables import ode_reference, reference_key, sde_reference
+from runner.sweep.compare.similarity import relative_l2
+
+if TYPE_CHECKING:
+    from runner.plan import Plan
+
+Say = Callable[[str], None]
+
+METHOD = {"scheduler", "schedule", "steps", "seed", "num_images", "batch_size", "backend"}
+"""Keys that say how an equation is solved, or of which image, or by what means, and not which equation."""
+SDE_STEPS = 2
+"""Of an SDE's reference for each of an ODE's: it is solved at order 1, not 3."""
+PIXELS_AT_ONCE, MOST_AT_ONCE, LEAST_AT_ONCE = 4 * 64 * 64, 16, 4
+"""Of latents computed together, where the recipe does not say how many images."""
+
+
+@dataclass(frozen=True, eq=False)
+class Wanted:
+    """The solution that one image of a sampler approximates: its plan with two other tables, and its seed."""
+
+    plan: Plan
+    seed: int
+    coarse: Tableau
+    fine: Tableau
+
+    @classmethod
+    def by(cls, plan: Plan, kind: str, seed: int, steps: int) -> Wanted:
+        """For an image of this plan, whose scheduler solves an equation of this kind ("ode" or "sde")."""
+        make, factor = (ode_reference, 1) if kind == "ode" else (sde_reference, SDE_STEPS)
+        coarse, fine = (make(plan.scheduler, plan.tableau, n * steps * factor) for n in (1, 2))
+        return cls(plan, seed, coarse, fine)
+
+    @cached_property
+    def means(self) -> tuple[Any, ...]:
+        """What images computed together must have in common."""
+        plan, backend = self.plan, self.plan.recipe.backend.model_dump_json()
+        source, noise = plan.recipe.checkpoint.model_dump_json(), plan.recipe.noise.device
+        return source, backend, noise, plan.latent_shape, plan.guidance.doubles, self.coarse.rows, self.fine.rows
+
+    @cached_property
+    def key(self) -> str:
+        """A name for the solution: of the same equation, seed, course and means there is only one."""
+        plan = self.plan
+        values = plan.recipe.model_dump(mode="json", include=_deciding())
+        tables = reference_key(self.coarse), reference_key(self.fine)
+        text = json.dumps([values, plan.latent_shape, plan.recipe.backend.name, plan.dtype, self.seed, *tables])
+        return hashlib.sha256(text.encode()).hexdigest()
+
+
+@dataclass(frozen=True, eq=False)
+class Solved:
+    """A reference: latents (C, h, w) float32, how sure they are (relative L2), and the picture they decode to."""
+
+    latents: np.ndarray
+    floor: float
+    picture: Path
+
+
+class References:
+    """References under a folder, computed where they are missing."""
+
+    def __init__(self, folder: Path, session: Session, say: Say) -> None:
+        self.folder, self.session, self.say = folder, session, say
+        self._sums = FileSums()
+
+    def solve(self, wanted: Sequence[Wanted]) -> list[Solved]:
+        """The solutions, in the order asked for. Batches that are done are kept when a later one is stopped."""
+        names = [self._name(want) for want in wanted]
+        missing = {name: want for name, want in zip(names, wanted, strict=True) if not self._kept(name)}
+        done = 0
+        for batch in _batches(missing):
+            self._compute(batch)
+            done += len(batch)
+            self.say(f"reference solutions: {done} of {len(missing)}")
+        return [self._read(name) for name in names]
+
+    def _name(self, want: Wanted) -> str:
+        """Of its files: the weights count by what they are, not by where they lie."""
+        parts = want.plan.components
+        sums = self._sums.sums(file for name in sorted(parts) for file in parts[name].weights)
+        return hashlib.sha256(" ".join([want.key, *sorted(sums.values())]).encode()).hexdigest()[:24]
+
+    def _kept(self, name: str) -> bool:
+        return all((self.folder / f"{name}.{kind}").is_file() for kind in ("npz", "png"))
+
+    def _read(self, name: str) -> Solved:
+        with np.load(self.folder / f"{name}.npz") as arrays:
+            return Solved(arrays["latents"], float(arrays["floor"]), self.folder / f"{name}.png")
+
+    def _compute(self, batch: Mapping[str, Wanted]) -> None:
+        """Solves a batch coarsely and finely, and keeps it."""
+        coarse, fine = (self._draw(batch.values(), which) for which in ("coarse", "fine"))
+        files = []
+        for i, name in enumerate(batch):
+            x = fine.backend.to_numpy(fine.latents[i])
+            floor = relative_l2(coarse.backend.to_numpy(coarse.latents[i]), x)
+            files += [
+                (f"{name}.png", _png(fine.pictures[i])),
+                (f"{name}.npz", _npz(latents=x, floor=np.float64(floor))),
+            ]
+        self.folder.mkdir(parents=True, exist_ok=True)
+        write_together(self.folder, files)
+
+    def _draw(self, wanted: Any, which: str) -> Any:
+        tables: dict[str, Tableau] = {}  # equal ones are one, which need no stack
+        shots = []
+        for want in wanted:
+            table = getattr(want, which)
+            table = tables.setdefault(reference_key(table), table)
+            shots.append(Shot(replace(want.plan, tableau=table), want.seed))
+        return self.session.draw(shots, Stopwatch(), self.say)
+
+
+def _batches(missing: Mapping[str, Wanted]) -> Iterator[dict[str, Wanted]]:
+    groups: dict[tuple[Any, ...], list[tuple[str, Wanted]]] = {}
+    for name, want in missing.items():
+        groups.setdefault(want.means, []).append((name, want))
+    for group in groups.values():
+        plan = group[0][1].plan
+        _, height, width = plan.latent_shape
+        fitting = min(MOST_AT_ONCE, max(LEAST_AT_ONCE, PIXELS_AT_ONCE // (height * width)))
+        size = plan.recipe.batch_size or fitting
+        for first in range(0, len(group), size):
+            yield dict(group[first : first + size])
+
+
+def _deciding() -> set[str]:
+    extras = {name: info.json_schema_extra for name, info in Recipe.model_fields.items()}
+    return {name for name, extra in extras.items() if isinstance(extra, dict) and extra["decides_picture"]} - METHOD
+
+
+def _png(pixels: np.ndarray) -> bytes:
+    from PIL import Image
+
+    buffer = io.BytesIO()
+    Image.fromarray(np.ascontiguousarray(pixels)).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def _npz(**arrays: Any) -> bytes:
+    buffer = io.BytesIO()
+    np.savez(buffer, **arrays)
+    return buffer.getvalue()

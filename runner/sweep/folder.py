@@ -1,0 +1,245 @@
+"""A sweep's folder: what is planned, what is done, what failed, and who is at which batch. Every file whole or absent.
+
+    plan.json          the items (pictures) ever asked for, the batches they are drawn in, and the latest command
+    images/            the pictures
+    latents/           what they were decoded from, where the recipe compares
+    batches/ID.json    written last: a batch counts as done when this is there
+    failures/ITEM.json what went wrong with a picture that is not there
+    .claims/           one lock a batch, held by the process that draws it; a process that dies lets go
+
+Nothing here draws or plans; any number of processes may share a folder.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from runner.errors import Problem, RecipeError
+from runner.outputs import to_json, write_atomically
+from runner.sweep.partition import Item, Together, partition
+from runner.sweep.results import Failure, ImageResult, SweepResults
+from runner.sweep.scores import LATENTS, read_scores
+
+FORMAT = 1
+PLAN, IMAGES, BATCHES, FAILURES, CLAIMS = "plan.json", "images", "batches", "failures", ".claims"
+
+
+@dataclass
+class SweepPlan:
+    """plan.json: what the latest command wants. wanted: ids of its pictures, in order; axes: its varied keys with their
+    values; items: id → label, varied, index, nfe, steps and recipe; batches: of the pictures still to be drawn.
+    """
+
+    name: str
+    axes: dict[str, list[Any]]
+    wanted: list[str]
+    items: dict[str, dict[str, Any]] = field(default_factory=dict)
+    batches: dict[str, Together] = field(default_factory=dict)
+
+
+class SweepFolder:
+    """One sweep's folder, which need not exist yet."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self._read: dict[str, dict[str, Any]] = {}
+
+    # ---- planning ----------------------------------------------------------------------------------------------------
+
+    def adopt(self, name: str, axes: Mapping[str, Sequence[Any]], items: Sequence[Item]) -> SweepPlan:
+        """Takes up a command: what it wants that is neither drawn nor planned yet is given batches; saves the plan.
+
+        A batch that was planned before, is not drawn and is wanted whole stays as it is, because the partition decides
+        the last bit. What failed before is tried again.
+        """
+        with self.locked("plan"):
+            before = self.plan().batches if (self.root / PLAN).is_file() else {}
+            before |= self._taken_back({item.id for item in items if item.recipe.compare is not None})
+            drawn = self.drawn()
+            missing = {item.id: item for item in items if item.id not in drawn}
+            kept = {name: batch for name, batch in before.items() if missing.keys() >= set(batch.items)}
+            planned = {item for batch in kept.values() for item in batch.items}
+            fresh = partition([item for key, item in missing.items() if key not in planned])
+            plan = SweepPlan(
+                name=name,
+                axes={key: list(values) for key, values in axes.items()},
+                wanted=list(dict.fromkeys(item.id for item in items)),
+                items={item.id: _entry(item) for item in items},
+                batches=kept | {batch.id: batch for batch in fresh},
+            )
+            for item in missing:
+                (self.root / FAILURES / f"{item}.json").unlink(missing_ok=True)
+            self.save(plan)
+        return plan
+
+    def _taken_back(self, compared: set[str]) -> dict[str, Together]:
+        """Forgets records that no longer hold: of batches that were split because they failed, and of those whose
+        pictures were deleted or have no latents to compare, which are returned, to be drawn again as they were."""
+        lost = {}
+        for name, record in list(self.records()):
+            files = [self.root / image["file"] for image in record["items"]]
+            files += [self.root / LATENTS / f"{i['id']}.npy" for i in record["items"] if i["id"] in compared]
+            if files and all(file.is_file() for file in files):
+                continue
+            if record["items"]:
+                lost[name] = Together(name, tuple(image["id"] for image in record["items"]), record["threads"])
+            (self.root / BATCHES / f"{name}.json").unlink()
+            del self._read[name]
+        return lost
+
+    def plan(self) -> SweepPlan:
+        """What is planned here. Raises RecipeError where there is no sweep, or its plan is damaged."""
+        path = self.root / PLAN
+        try:
+            found = json.loads(path.read_text(encoding="utf-8"))
+            batches = {b["id"]: Together(b["id"], tuple(b["items"]), b["threads"]) for b in found["batches"]}
+            return SweepPlan(found["name"], found["axes"], found["wanted"], found["items"], batches)
+        except OSError:
+            hint = "name the folder that a sweep printed last"
+            raise RecipeError(
+                [Problem(str(self.root), f"has no {PLAN}, so there is no sweep here", hint=hint)]
+            ) from None
+        except (ValueError, KeyError, TypeError) as error:
+            raise RecipeError([Problem(str(path), f"is damaged ({type(error).__name__}: {error})")]) from error
+
+    def save(self, plan: SweepPlan) -> None:
+        batches = [{"id": b.id, "items": list(b.items), "threads": b.threads} for b in plan.batches.values()]
+        data = {
+            "format": FORMAT,
+            "name": plan.name,
+            "axes": plan.axes,
+            "wanted": plan.wanted,
+            "batches": batches,
+            "items": plan.items,
+        }
+        write_atomically(self.root / PLAN, json.dumps(data, ensure_ascii=False, separators=(",", ":")).encode())
+
+    # ---- what is done ------------------------------------------------------------------------------------------------
+
+    def drawn(self) -> set[str]:
+        """Ids of the pictures that are drawn and still there."""
+        found = (image for _, record in self.records() for image in record["items"])
+        return {image["id"] for image in found if (self.root / image["file"]).is_file()}
+
+    def records(self) -> Iterator[tuple[str, dict[str, Any]]]:
+        """Every batch's record by its id; each file is read once."""
+        for path in sorted((self.root / BATCHES).glob("*.json")):
+            if path.stem not in self._read:
+                self._read[path.stem] = json.loads(path.read_text(encoding="utf-8"))
+            yield path.stem, self._read[path.stem]
+
+    def is_over(self, batch: Together) -> bool:
+        """Whether nothing of a batch is left to do: drawn, or every picture of it failed."""
+        if (self.root / BATCHES / f"{batch.id}.json").is_file():
+            return True
+        return all((self.root / FAILURES / f"{item}.json").is_file() for item in batch.items)
+
+    def commit(self, batch: Together, record: Mapping[str, Any]) -> None:
+        """Marks a batch as done; its pictures are there already."""
+        write_atomically(self.folder(BATCHES) / f"{batch.id}.json", to_json(record))
+
+    def fail(self, item: str, message: str) -> None:
+        write_atomically(self.folder(FAILURES) / f"{item}.json", to_json({"message": message}))
+
+    def failures(self) -> dict[str, str]:
+        """Item → what went wrong."""
+        found = sorted((self.root / FAILURES).glob("*.json"))
+        return {path.stem: json.loads(path.read_text(encoding="utf-8"))["message"] for path in found}
+
+    def folder(self, name: str) -> Path:
+        path = self.root / name
+        path.mkdir(parents=True, exist_ok=True)
+        return path
+
+    # ---- sharing -----------------------------------------------------------------------------------------------------
+
+    @contextmanager
+    def locked(self, name: str) -> Iterator[None]:
+        """Waits for the others at `name` (the plan, the report)."""
+        from filelock import FileLock
+
+        with FileLock(self.folder(CLAIMS) / f"{name}.lock"):
+            yield
+
+    @contextmanager
+    def claim(self, batch: Together) -> Iterator[bool]:
+        """Whether this process has the batch to itself for the block. The system frees it if the process dies."""
+        from filelock import FileLock, Timeout
+
+        lock = FileLock(self.folder(CLAIMS) / f"{batch.id}.lock")
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            yield False
+            return
+        try:
+            yield not self.is_over(batch)
+        finally:
+            lock.release()
+
+
+def load_results(folder: Path) -> SweepResults:
+    """What the sweep in this folder has made of its latest command's wishes. Raises RecipeError where there is none."""
+    found = SweepFolder(folder)
+    return results(found, found.plan())
+
+
+def results(folder: SweepFolder, plan: SweepPlan) -> SweepResults:
+    """See `load_results`."""
+    scores = read_scores(folder)
+    wanted = set(plan.wanted)
+    images = {
+        image["id"]: _image(folder.root, image, plan.items[image["id"]], scores["metrics"].get(image["id"], {}))
+        for _, record in folder.records()
+        for image in record["items"]
+        if image["id"] in wanted
+    }
+    failures = {
+        item: Failure(item, plan.items[item]["varied"], message)
+        for item, message in folder.failures().items()
+        if item in wanted and item not in images
+    }
+    return SweepResults(
+        name=plan.name,
+        folder=folder.root,
+        axes=plan.axes,
+        images=[images[item] for item in plan.wanted if item in images],
+        failures=[failures[item] for item in plan.wanted if item in failures],
+        planned=len(plan.wanted),
+        plots=scores["plots"],
+        notes=scores["notes"],
+    )
+
+
+def _image(root: Path, found: Mapping[str, Any], entry: Mapping[str, Any], metrics: Mapping[str, float]) -> ImageResult:
+    return ImageResult(
+        job=found["id"],
+        varied=entry["varied"],
+        seed=found["seed"],
+        index=entry["index"],
+        file=root / found["file"],
+        recipe=found["recipe"],
+        nfe=entry["nfe"],
+        steps=entry["steps"],
+        seconds=found["seconds"],
+        sha256=found["sha256"],
+        width=found["width"],
+        height=found["height"],
+        metrics={**found.get("metrics", {}), **metrics},
+    )
+
+
+def _entry(item: Item) -> dict[str, Any]:
+    return {
+        "label": item.label,
+        "varied": dict(item.varied),
+        "index": item.index,
+        "nfe": item.plan.tableau.nfe,
+        "steps": item.plan.tableau.steps,
+        "recipe": item.recipe.model_dump(mode="json"),
+    }

@@ -1,0 +1,56 @@
+"""What makes a picture of a sweep the picture it is: an id from everything that decides it, and from nothing else.
+
+Two jobs with the same id draw the same picture (its last bit aside, which the partition into batches decides). So a
+sweep knows what it has, whatever axes were added, and whoever made it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+from runner.schema import key_paths
+
+if TYPE_CHECKING:
+    from runner.plan import Plan
+    from runner.provenance import FileSums
+    from runner.schema import Recipe
+
+ID_LENGTH = 16
+
+
+@cache
+def _aside() -> tuple[tuple[str, ...], ...]:
+    """Key paths that the schema marks as deciding no picture."""
+    marked = (path for path, info in key_paths().items() if not _decides(info.json_schema_extra))
+    return tuple(tuple(path.split(".")) for path in marked)
+
+
+def _decides(extra: Any) -> bool:
+    return bool(extra["decides_picture"])
+
+
+def image_id(recipe: Recipe, pinned: str) -> str:
+    """The id of the one picture of `recipe`; `pinned` stands for the checkpoint's files (`pin`)."""
+    data = recipe.model_dump(mode="json")
+    for *sections, name in _aside():
+        inner: Any = data
+        for section in sections:
+            inner = inner.get(section) if isinstance(inner, dict) else None
+        if isinstance(inner, dict):
+            inner.pop(name, None)
+    text = json.dumps([data, pinned], sort_keys=True, ensure_ascii=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:ID_LENGTH]
+
+
+def pin(plan: Plan, sums: FileSums) -> str:
+    """One hash of every file of the plan's checkpoint: weights, vocabularies and configurations."""
+    found: dict[str, Mapping[str, str]] = {}
+    for name, files in plan.components.items():
+        config: Sequence[Any] = [files.config_path] if files.config_path.is_file() else []
+        hashed = sums.sums([*files.weights, *files.others, *config])
+        found[name] = {path.name: digest for path, digest in hashed.items()}
+    return hashlib.sha256(json.dumps(found, sort_keys=True).encode()).hexdigest()

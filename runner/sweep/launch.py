@@ -1,0 +1,166 @@
+"""Runs a sweep: plans it whole, has its batches drawn, and leaves the table, the sheets and the report.
+
+The warm launcher is this process: components are loaded once, prompts encoded once, different jobs drawn together.
+Other launchers (runner/sweep/launchers) have the same batches of the same folder drawn by workers of their own.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from runner.errors import Problem, RecipeError
+from runner.interrupts import Interrupted, InterruptGuard
+from runner.outputs import to_json, why_not_writable, write_atomically
+from runner.session import Session
+from runner.sweep.folder import SweepFolder, SweepPlan, results
+from runner.sweep.partition import Together
+from runner.sweep.planning import settle
+from runner.sweep.progress import SweepProgress
+from runner.sweep.results import Failure
+from runner.sweep.scores import score
+from runner.sweep.worker import Stop, Worker
+
+if TYPE_CHECKING:
+    from runner.compose import Composition
+
+REPORT_EVERY = 30.0  # seconds; what the report shows may be that old while the sweep goes on
+POLL = 0.5  # seconds between two looks at what other processes have done
+
+
+@dataclass(frozen=True)
+class SweepOutcome:
+    """What came of a sweep: its folder, how many pictures it was to make, and what failed."""
+
+    folder: Path
+    planned: int
+    failures: Sequence[Failure]
+
+
+def run_sweep(composition: Composition, *, progress: bool = True) -> SweepOutcome:
+    """Runs a sweep, or what is missing of it.
+
+    Raises:
+        RecipeError: a job of it cannot work; nothing was started. Interrupted: Ctrl-C; finished batches are kept.
+    """
+    root = composition.folder
+    with InterruptGuard() as guard:
+        try:
+            if why := why_not_writable(root):
+                raise RecipeError([Problem("output.dir", why)])
+            _check_comparison(composition)
+            items = settle(composition)
+            folder = SweepFolder(root)
+            plan = folder.adopt(composition.recipe_name, composition.axes, items)
+            _leave_recipe(composition, root)
+            batches = _own_share(list(plan.batches.values()), composition.base.shard)
+            reporter = SweepProgress(plan, batches, speak=progress)
+            run = _Sweep(folder, plan, reporter, guard)
+            try:
+                run.all_batches(batches, composition)
+                reporter.close()
+            except Stop:
+                reporter.close()
+            if composition.base.compare is not None:
+                score(folder, plan, Session(), reporter.say)
+            run.leave()
+        except KeyboardInterrupt as stop:
+            raise _stopped(stop, root) from None
+    found = results(folder, plan)
+    return SweepOutcome(root, found.planned, found.failures)
+
+
+class _Sweep:
+    """A sweep under way in this process."""
+
+    def __init__(self, folder: SweepFolder, plan: SweepPlan, reporter: SweepProgress, guard: InterruptGuard) -> None:
+        self.folder, self.plan, self.reporter, self.guard = folder, plan, reporter, guard
+        self._left = time.monotonic()
+
+    def all_batches(self, batches: Sequence[Together], composition: Composition) -> None:
+        """Has every batch drawn, here or by the launcher's workers; waits for those that other processes are at."""
+        base = composition.base
+        if base.launcher != "warm":
+            from runner.sweep.launchers import launch
+
+            launch(base, self.folder, self.plan, batches, self.reporter)
+            return
+        worker = Worker(
+            self.folder,
+            self.plan,
+            after_row=self.reporter.row_done,
+            after_batch=self._committed,
+            say=self.reporter.say,
+            uninterrupted=self.guard.uninterrupted,
+            stop=base.on_error == "stop",
+        )
+        waiting = [batch for batch in batches if not worker.do(batch)]
+        while waiting:
+            time.sleep(POLL)
+            waiting = [batch for batch in waiting if not worker.do(batch)]
+        worker.meter.keep()
+
+    def leave(self) -> None:
+        """Writes the table, the sheets and the report of what there is."""
+        from runner.sweep.leave import leave
+
+        found = results(self.folder, self.plan)
+        if found.images or found.failures:
+            with self.folder.locked("report"):
+                leave(found)
+
+    def _committed(self, batch: Together) -> None:
+        self.reporter.batch_done(batch)
+        if time.monotonic() - self._left > REPORT_EVERY:
+            self.leave()
+            self._left = time.monotonic()
+
+
+def _check_comparison(composition: Composition) -> None:
+    """Raises RecipeError where the recipe compares and this machine has not what that takes."""
+    if composition.base.compare is not None:
+        from runner.sweep.compare import comparison_problems
+
+        if problems := comparison_problems(composition.base):
+            raise RecipeError(problems)
+
+
+def _own_share(batches: list[Together], shard: str | None) -> list[Together]:
+    """The i-th of n parts; all of them without a shard. Raises RecipeError for a part there is not."""
+    if shard is None:
+        return batches
+    number, parts = map(int, shard.split("/"))
+    if number > parts:
+        raise RecipeError(
+            [Problem("shard", f"there is no part {number} of {parts}", hint=f"from 1/{parts} to {parts}/{parts}")]
+        )
+    return batches[number - 1 :: parts]
+
+
+def _leave_recipe(composition: Composition, root: Path) -> None:
+    """The recipe that makes this sweep again, and what it is made with."""
+    from runner.compose import to_yaml
+    from runner.provenance import git_state, machine, versions
+
+    write_atomically(root / "recipe.yaml", to_yaml(composition.base).encode())
+    made = {"format": 1, "sweep": True, "versions": versions(), "machine": machine(), "git": git_state(Path.cwd())}
+    write_atomically(root / "manifest.json", to_json(made))
+
+
+def _stopped(stop: KeyboardInterrupt, root: Path) -> KeyboardInterrupt:
+    if str(stop):
+        return stop
+    return Interrupted(f"Stopped. What was finished is in {root}; the same command goes on from there.", root)
+
+
+def failure_table(failures: Sequence[Failure], planned: int) -> str:
+    """Which pictures failed and why, a line each."""
+    from runner.compose.sweep import label
+
+    names = [label(failure.varied) for failure in failures]
+    width = max(map(len, names))
+    rows = [f"  {name:<{width}}  {f.message[:160]}" for name, f in zip(names, failures, strict=True)]
+    return "\n".join([f"{len(failures)} of {planned} pictures failed:", *rows])

@@ -1,0 +1,126 @@
+"""Which pictures of a sweep are drawn together: jobs of different schedulers, prompts, scales and seeds in one batch.
+
+Everything that one call of the network can serve may share a batch: equal files, size and number format, and tables of
+equal row count. The partition decides the last bit of a picture, so it is made once, saved, and kept.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import subprocess
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from itertools import pairwise
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from runner.memory import device_type, estimate_peak
+
+if TYPE_CHECKING:
+    from runner.plan import Plan
+    from runner.schema import Recipe
+
+MOST_TOGETHER = {"cpu": 16, "mps": 16, "cuda": 64}  # beyond that a larger batch was not faster (benchmarks/sweep.py)
+SHARE = 0.6  # of the free memory that a batch may take
+
+
+@dataclass(frozen=True)
+class Item:
+    """One picture of a sweep. `recipe` draws it alone: its own seed, one image; `plan` is that recipe, settled.
+
+    varied: every varied key with its value; index: which of its job's pictures it is; label: part of its file's name.
+    """
+
+    id: str
+    label: str
+    index: int
+    recipe: Recipe = field(repr=False)
+    plan: Plan = field(repr=False)
+    varied: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Together:
+    """A batch: ids of its items, in the order they are drawn, and the thread count they are drawn with."""
+
+    id: str
+    items: tuple[str, ...]
+    threads: int
+
+
+def partition(items: Sequence[Item]) -> list[Together]:
+    """Batches for these items: sources in the order they first come, so that each is loaded once; equal shares."""
+    clipped: dict[tuple[Any, ...], Any] = {}  # not clipping goes with the first way of clipping there is
+    for item in items:
+        if item.plan.tableau.clip is not None:
+            clipped.setdefault(_fits_with(item.plan), item.plan.tableau.clip)
+    groups: dict[tuple[Any, ...], list[Item]] = {}
+    for item in items:
+        key = _fits_with(item.plan)
+        groups.setdefault((*key, item.plan.tableau.clip or clipped.get(key)), []).append(item)
+    order = {source: number for number, source in enumerate(dict.fromkeys(key[0] for key in groups))}
+    batches = []
+    for key in sorted(groups, key=lambda key: order[key[0]]):
+        members = groups[key]
+        most = _together(members[0].plan, len(members))
+        count = -(-len(members) // most)
+        ends = [len(members) * n // count for n in range(count + 1)]
+        batches += [_batch(members[a:b]) for a, b in pairwise(ends)]
+    return batches
+
+
+def _batch(members: Sequence[Item]) -> Together:
+    ids = tuple(item.id for item in members)
+    threads = members[0].plan.threads
+    digest = hashlib.sha256("\n".join([*ids, str(threads)]).encode()).hexdigest()[:16]
+    return Together(digest, ids, threads)
+
+
+def alone(batch: Together, item: str) -> Together:
+    """A batch of one item of a batch that failed as a whole."""
+    return Together(hashlib.sha256(f"{item}\n{batch.threads}".encode()).hexdigest()[:16], (item,), batch.threads)
+
+
+def _fits_with(plan: Plan) -> tuple[Any, ...]:
+    """What must be equal for two pictures to share a batch; the source of the weights first."""
+    recipe, table = plan.recipe, plan.tableau
+    on_device = recipe.noise.device == "device"
+    return (
+        (recipe.checkpoint.model_dump_json(), recipe.backend.model_dump_json()),
+        plan.threads,
+        (plan.height, plan.width, *plan.latent_shape),
+        table.rows,
+        (plan.guidance.doubles, plan.guidance.embedded),
+        (recipe.noise.model_dump_json(), getattr(plan.scheduler, "noise_dtype", None) if on_device else None),
+        recipe.batch_size,
+    )
+
+
+def _together(plan: Plan, wanted: int) -> int:
+    """How many pictures to draw at once: as the recipe says, else as many as the free memory takes, within reason."""
+    if plan.recipe.batch_size:
+        return plan.recipe.batch_size
+    device = device_type(plan)
+    size = most = min(wanted, MOST_TOGETHER[device])
+    free = free_memory(device) * SHARE
+    while size > 1 and estimate_peak(plan, size).total > free:
+        size //= 2
+    return max(1, min(size, most))
+
+
+def free_memory(device: str) -> int:
+    """Bytes free now, on the machine or its first GPU; 8 GB where nobody says. Imports no torch."""
+    with suppress(OSError, ValueError, subprocess.SubprocessError, IndexError):
+        if device == "cuda":
+            command = ["nvidia-smi", "--query-gpu=memory.free", "--format=csv,noheader,nounits"]
+            told = subprocess.run(command, capture_output=True, text=True, check=True, timeout=10)
+            return int(told.stdout.split()[0]) << 20
+        for line in _lines(Path("/proc/meminfo")):
+            if line.startswith("MemAvailable:"):
+                return int(line.split()[1]) << 10
+    return 8_000_000_000
+
+
+def _lines(path: Path) -> Iterable[str]:
+    return path.read_text(encoding="ascii").splitlines()

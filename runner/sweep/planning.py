@@ -1,0 +1,58 @@
+"""A composed sweep becomes items: every job settled and checked before any work, every picture with its id.
+
+Loads no weights and imports no torch. Which pictures share a batch is partition.py's, where they go folder.py's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from runner.errors import Problem, RecipeError
+from runner.plan import Batch, Plan, Planner
+from runner.provenance import FileSums
+from runner.sweep.identity import image_id, pin
+from runner.sweep.partition import Item
+
+if TYPE_CHECKING:
+    from runner.compose import Composition
+    from runner.compose.compositions import Job
+
+
+def settle(composition: Composition) -> list[Item]:
+    """Every picture of a sweep, in its order. Raises RecipeError with what is wrong in any of its jobs."""
+    planner, sums, items = Planner(), FileSums(), []
+    pins: dict[int, str] = {}  # planner hands out one mapping of components for each source
+    problems: dict[Problem, None] = {}
+    for job in composition.jobs:
+        try:
+            plan = planner.plan(job.recipe)
+        except RecipeError as error:
+            told = (replace(one, where=f"job {job.label}, {one.where}") for one in error.problems)
+            problems.update(dict.fromkeys(told))
+            continue
+        pinned = pins.get(id(plan.components)) or pins.setdefault(id(plan.components), pin(plan, sums))
+        items += [_item(job, plan, index, pinned) for index in range(job.recipe.num_images)]
+    if problems:
+        raise RecipeError(_once_each(list(problems)))
+    return items
+
+
+def _item(job: Job, plan: Plan, index: int, pinned: str) -> Item:
+    seed = job.recipe.seed + index
+    recipe = job.recipe.model_copy(update={"seed": seed, "num_images": 1, "sweep": None})
+    label = job.label if job.recipe.num_images == 1 else f"{job.label}_{index}"
+    own = replace(plan, recipe=recipe, batches=(Batch((0,), (seed,)),))
+    return Item(image_id(recipe, pinned), label, index, recipe, own, job.overrides)
+
+
+def _once_each(problems: Sequence[Problem]) -> list[Problem]:
+    """What is wrong in the same way in several jobs is told of the first, with how many more there are."""
+    alike: dict[tuple[str, str], list[Problem]] = {}
+    for problem in problems:
+        alike.setdefault((problem.where.rpartition(", ")[2], problem.what), []).append(problem)
+    return [
+        replace(first, what=f"{first.what}; so do {len(more)} more jobs") if more else first
+        for first, *more in alike.values()
+    ]

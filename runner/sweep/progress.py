@@ -1,0 +1,81 @@
+"""What a sweep says while it works: one bar over all its network evaluations, or now and then a line in a log."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from runner.sweep.folder import SweepPlan
+from runner.sweep.partition import Together
+
+if TYPE_CHECKING:
+    from tqdm import tqdm
+
+LINE_EVERY = 10.0  # seconds between two lines where nobody watches a bar
+
+
+class SweepProgress:
+    """Counts evaluations of single pictures (NFE), so that batches of any size and length move the bar evenly."""
+
+    def __init__(self, plan: SweepPlan, batches: Sequence[Together], *, speak: bool = True, shown: bool | None = None):
+        self.plan, self.speak = plan, speak
+        self.shown = speak and (sys.stderr.isatty() if shown is None else shown)
+        self.todo = sum(len(batch.items) for batch in batches)
+        self.total = sum(plan.items[item]["nfe"] for batch in batches for item in batch.items)
+        self.pictures = 0
+        self._bar: tqdm | None = None
+        self._said = self._started = time.monotonic()
+        there = len(plan.wanted) - sum(len(batch.items) for batch in plan.batches.values())
+        before = f", {there} of them made before" if there else ""
+        count = f"{self.todo} pictures in {len(batches)} batches to draw" if self.todo else "nothing left to draw"
+        self.say(f"{len(plan.wanted)} pictures{before}: {count}")
+
+    def say(self, sentence: str) -> None:
+        """One sentence on stderr, above the bar."""
+        if not self.speak:
+            return
+        if self._bar is not None:
+            self._bar.write(sentence, file=sys.stderr)
+        else:
+            print(sentence, file=sys.stderr, flush=True)
+
+    def row_done(self, pictures: int) -> None:
+        """A row of the table is done for so many pictures."""
+        if not self.shown:
+            return
+        if self._bar is None:
+            from tqdm import tqdm
+
+            form = "{desc} {percentage:3.0f}% |{bar}| {n_fmt}/{total_fmt} NFE [{elapsed}<{remaining}, {rate_fmt}]"
+            self._bar = tqdm(total=self.total, unit="NFE", bar_format=form, desc=self._told(), file=sys.stderr)
+        self._bar.update(pictures)
+
+    def batch_done(self, batch: Together) -> None:
+        """A batch is committed."""
+        self.pictures += len(batch.items)
+        if self._bar is not None:
+            self._bar.set_description_str(self._told())
+        now = time.monotonic()
+        if not self.shown and (now - self._said > LINE_EVERY or self.pictures == self.todo):
+            self._said, spent = now, now - self._started
+            left = spent / self.pictures * (self.todo - self.pictures)
+            rest = f", about {duration(left)} left" if left else ""
+            self.say(f"{self._told()} in {duration(spent)}{rest}")
+
+    def close(self) -> None:
+        """Leaves the bar as it stands and goes to a new line."""
+        if self._bar is not None:
+            self._bar.close()
+            self._bar = None
+
+    def _told(self) -> str:
+        return f"{self.pictures}/{self.todo} pictures"
+
+
+def duration(seconds: float) -> str:
+    """A time as people say it: 42 s, 7 min, 2.5 h."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

@@ -1,0 +1,59 @@
+"""Has a sweep's pictures compared (runner.sweep.compare) and keeps each one's figures in the sweep's folder.
+
+scores.json   metrics by picture, the plots as SVG, and the sentences that go with them: what the report shows
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from runner.outputs import write_atomically
+from runner.schema import Recipe
+
+if TYPE_CHECKING:
+    from runner.session import Session
+    from runner.sweep.folder import SweepFolder, SweepPlan
+
+NAME, LATENTS = "scores.json", "latents"
+
+
+def score(folder: SweepFolder, plan: SweepPlan, session: Session, say: Callable[[str], None]) -> None:
+    """Compares every picture of the latest command that is drawn, with its latents; references are kept and reused."""
+    from runner.sweep.compare import Measured, compare
+    from runner.sweep.folder import results
+
+    drawn = {image.job: image for image in results(folder, plan).images}
+    there = [item for item in plan.wanted if item in drawn and (folder.root / LATENTS / f"{item}.npy").is_file()]
+    measured = [
+        Measured(
+            recipe=Recipe.model_validate(plan.items[item]["recipe"]),
+            index=0,
+            seed=drawn[item].seed,
+            latents=folder.root / LATENTS / f"{item}.npy",
+            picture=drawn[item].file,
+            seconds=drawn[item].seconds,
+            nfe=drawn[item].nfe,
+            varied=drawn[item].varied,
+        )
+        for item in there
+    ]
+    if not measured:
+        return
+    found = compare(measured, folder.root, session, say)
+    data = {
+        "metrics": {item: dict(one) for item, one in zip(there, found.metrics, strict=True)},
+        "plots": dict(found.plots),
+        "notes": list(found.notes),
+    }
+    write_atomically(folder.root / NAME, json.dumps(data, ensure_ascii=False).encode())
+
+
+def read_scores(folder: SweepFolder) -> dict[str, Any]:
+    """What `score` left: metrics by picture, plots, notes; empty where nothing was compared."""
+    try:
+        found = json.loads((folder.root / NAME).read_text(encoding="utf-8"))
+        return {"metrics": found["metrics"], "plots": found["plots"], "notes": found["notes"]}
+    except (OSError, ValueError, KeyError, TypeError):
+        return {"metrics": {}, "plots": {}, "notes": []}
