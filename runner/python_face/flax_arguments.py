@@ -26,14 +26,14 @@ if TYPE_CHECKING:
 class Call:
     """What a call is about, without an axis of devices: token ids (B, …) of prompts and of negative prompts, keys of
     jax.random (one, one for each of `groups` devices, or B), latents (B, C, h, w) if given, and the guidance scale, a
-    number or (B,)."""
+    number or one for each image."""
 
     ids: Array
     groups: int | None
     negative: Array | None
     keys: Array
     latents: Array | None
-    guidance_scale: Any
+    guidance_scale: float | tuple[float, ...]
 
     @classmethod
     def of(
@@ -67,7 +67,8 @@ class Call:
             problems.append(Problem("prng_seed", what, hint="jax.random.split makes several of one"))
         if problems:
             raise RecipeError(problems)
-        return cls(ids, groups, negative, keys, latents, scale if len(scale) > 1 else float(scale[0]))
+        scales = tuple(map(float, scale))
+        return cls(ids, groups, negative, keys, latents, scales if len(scales) > 1 else scales[0])
 
     def noise(self, shape: tuple[int, ...], table: Tableau, layout: Layout) -> DeviceNoise | HostNoise:
         """The latents to begin with, drawn in one go from each key, and each picture's own draws for the rows after."""
