@@ -37,7 +37,7 @@ def main(argv: Sequence[str]) -> int:
 
 def lines(plan: Plan) -> Iterator[str]:
     recipe, scheduler, table = plan.recipe, plan.scheduler, plan.tableau
-    guided = " with guidance, each for the prompt and against the negative one" if plan.guidance.scale > 1 else ""
+    guided = " with guidance, each for the prompt and against the negative one" if plan.guidance.doubles else ""
     yield f"recipe      {recipe.name}"
     yield f"checkpoint  {plan.checkpoint.source}" + (f" at {plan.checkpoint.commit}" if plan.checkpoint.commit else "")
     yield f"pictures    {recipe.num_images} of {plan.width}×{plan.height}, in batches of {_sizes(plan)}"
