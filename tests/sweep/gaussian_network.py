@@ -23,7 +23,7 @@ CLOCK = TrainingClock.from_betas(beta_start=0.00085, beta_end=0.012, beta_schedu
 
 
 def exact(x: Any, start: tuple[float, float], end: tuple[float, float]) -> Any:
-    """The ODE's solution at the level `end` = (alpha, sigma) that passes through x at `start`: x / deviation is kept."""
+    """The ODE's solution at the level `end` = (alpha, sigma) through x at `start`: x / deviation is kept."""
     before, after = (float(np.hypot(alpha * SPREAD, sigma)) for alpha, sigma in (start, end))
     return x * (after / before)
 

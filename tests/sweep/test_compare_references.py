@@ -135,7 +135,7 @@ def test_the_network_is_told_fractional_times_also_by_who_rounds_them() -> None:
 
 
 def test_one_course_has_one_key_whatever_the_scale() -> None:
-    """Euler's x is x0 + sigma eps, DPM-Solver's alpha x0 + sigma eps. With 'leading' both add the spread of the data."""
+    """Euler's x is x0 + sigma eps, DPM-Solver's alpha x0 + sigma eps. 'leading' adds the data's spread."""
     config = {"timestep_spacing": "leading"}
     ddim, euler, dpm = (
         make(name, **config) for name in ("DDIMScheduler", "EulerDiscreteScheduler", "DPMSolverMultistepScheduler")
@@ -159,7 +159,7 @@ def test_who_takes_x_for_pure_noise_starts_elsewhere() -> None:
 
 @pytest.mark.parametrize("name", solvers("sde"))
 def test_the_sde_is_solved_on_the_images_path(name: str) -> None:
-    """Of strong order 1, over 40 paths at once: against a run of many more steps, 4 times the steps take 4 times less."""
+    """Of strong order 1, over 40 paths at once: against many more steps, four times the steps err four times less."""
     scheduler = make(name)
     table = scheduler.tableau(10, run=scheduler.with_run(shared_path=True))
     found = {}

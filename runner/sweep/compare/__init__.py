@@ -4,6 +4,7 @@
 numbers mean.
 """
 
-from runner.sweep.compare.comparison import Comparison, Measured, compare, comparison_problems
+from runner.sweep.compare.comparison import Comparison, compare, comparison_problems
+from runner.sweep.compare.images import Measured
 
 __all__ = ["Comparison", "Measured", "compare", "comparison_problems"]

@@ -114,4 +114,4 @@ RULES: dict[str, Callable[[Any], Classification]] = {
     "IPNDMScheduler": _ode,
     "FlowMatchHeunDiscreteScheduler": _ode,
 }
-"""Class → rule; the first that a scheduler is an instance of, so that descendants with a rule of their own come first."""
+"""Class → rule. The first that fits a scheduler holds, so descendants with a rule of their own come first."""

@@ -121,8 +121,8 @@ def _grid(scheduler: Any, table: Tableau, steps: int) -> Array:
     period of 2 pi timesteps, has ripples in time of about 0.2 % of its output, and they are resolved or they stay.
     """
     start, low = _tau_of_row(table.read[0]), _lowest(scheduler, table)
-    odds = [(tau + SOFTENING) / (1 - tau + SOFTENING) for tau in (start, low)]
-    dense = np.geomspace(*odds, FINELY)
+    first, last = ((tau + SOFTENING) / (1 - tau + SOFTENING) for tau in (start, low))
+    dense = np.geomspace(first, last, FINELY)
     dense = (dense * (1 + SOFTENING) - SOFTENING) / (1 + dense)
     dense[0], dense[-1] = start, low
     t = _levels(scheduler, dense).timestep

@@ -22,6 +22,7 @@ from runner.outputs import write_together
 from runner.provenance import FileSums
 from runner.schema import Recipe
 from runner.session import Session, Shot, Stopwatch
+from runner.sweep.compare.classify import Kind
 from runner.sweep.compare.reference_tables import ode_reference, reference_key, sde_reference
 from runner.sweep.compare.similarity import relative_l2
 
@@ -38,6 +39,13 @@ PIXELS_AT_ONCE, MOST_AT_ONCE, LEAST_AT_ONCE = 4 * 64 * 64, 16, 4
 """Of latents computed together, where the recipe does not say how many images."""
 
 
+def reference_pair(scheduler: Any, table: Tableau, kind: Kind, steps: int) -> tuple[Tableau, Tableau]:
+    """(coarse, fine) tables of the equation of this kind, "ode" or "sde", that a sampler's table approximates."""
+    if kind == "ode":
+        return ode_reference(scheduler, table, steps), ode_reference(scheduler, table, 2 * steps)
+    return sde_reference(scheduler, table, SDE_STEPS * steps), sde_reference(scheduler, table, 2 * SDE_STEPS * steps)
+
+
 @dataclass(frozen=True, eq=False)
 class Wanted:
     """The solution that one image of a sampler approximates: its plan with two other tables, and its seed."""
@@ -46,13 +54,6 @@ class Wanted:
     seed: int
     coarse: Tableau
     fine: Tableau
-
-    @classmethod
-    def by(cls, plan: Plan, kind: str, seed: int, steps: int) -> Wanted:
-        """For an image of this plan, whose scheduler solves an equation of this kind ("ode" or "sde")."""
-        make, factor = (ode_reference, 1) if kind == "ode" else (sde_reference, SDE_STEPS)
-        coarse, fine = (make(plan.scheduler, plan.tableau, n * steps * factor) for n in (1, 2))
-        return cls(plan, seed, coarse, fine)
 
     @cached_property
     def means(self) -> tuple[Any, ...]:

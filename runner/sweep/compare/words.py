@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from runner.schema import Compare
 from runner.sweep.compare.classify import Kind
+from runner.sweep.compare.references import SDE_STEPS
 from runner.sweep.compare.series import Curve
 
 MEANS: Mapping[Kind, str] = {
@@ -36,11 +37,11 @@ def notes(
     """The sentences, what is meant before what was found. floors: kind → (median, largest); left_out: who → why."""
     said: list[str] = []
     for kind, (median, largest) in floors.items():
-        steps = f"{settings.reference_steps} and {2 * settings.reference_steps}"
+        steps = settings.reference_steps * (SDE_STEPS if kind == "sde" else 1)
         said.append(MEANS[kind])
         said.append(
-            f"Floor ({kind.upper()}): solved with {steps} reference steps, references agree within {median:.1e} (median; "
-            f"at worst {largest:.1e}). Errors near it say nothing."
+            f"Floor ({kind.upper()}): references of {steps} and {2 * steps} steps agree within {median:.1e} (median; at worst "
+            f"{largest:.1e}). Errors near it say nothing."
         )
     if floors:
         said.append(MEANS_NOT)
