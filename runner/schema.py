@@ -218,7 +218,7 @@ class Recipe(Part):
         "who runs a sweep: this process, workers of a Ray cluster, or a Slurm array", picture=False, default="warm"
     )
     workers: int | None = key(
-        "worker processes of the ray and slurm launchers; null: one for each GPU, or one for each 2 CPUs",
+        "workers of the ray and slurm launchers; null, for ray: one for each GPU, or for each backend.threads CPUs",
         picture=False,
         default=None,
         ge=1,

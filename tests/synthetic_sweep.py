@@ -47,7 +47,7 @@ def sweep(
         varied = {key: values[at] for (key, values), at in zip(axes.items(), spot, strict=True)}
         job = hashlib.sha256(repr(varied).encode()).hexdigest()[:16]
         if number in failed:
-            failures.append(Failure(job, varied, f"CheckpointError: job {number} found no weights"))
+            failures.append(Failure(job, varied, f"CheckpointError: job {number} found no weights", varied.get("seed")))
         elif number not in missing:
             images.append(_image(folder, number, job, varied, spot, size, metrics))
     return SweepResults("shapes", folder, axes, images, failures, len(jobs) if planned is None else planned, **more)

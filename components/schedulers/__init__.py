@@ -1,6 +1,6 @@
-"""The family of schedulers, discovered: a class defined in a file of this folder is a scheduler, and no other is.
+"""The family of schedulers, discovered: a class of this folder that has a short name (`aliases`) is a scheduler.
 
-`from components.schedulers import DDIMScheduler` loads that one file. Nothing here imports torch, jax or the runner.
+`from components.schedulers import DDIMScheduler`. Nothing here imports torch, jax or the runner.
 """
 
 from __future__ import annotations
@@ -13,9 +13,6 @@ from typing import Any
 from components.schedulers.options import Option, OptionProblem, SchedulerConfigError, nearest
 from components.schedulers.tableau import Clip, Tableau, TableauError, stack, stackable
 
-_SHARED = {"adams", "base", "brownian", "config", "edm", "exponential", "facade", "flow", "noise", "options"}
-_SHARED |= {"published", "schedule", "spacing", "tableau"}
-
 __all__ = [
     "AysSchedules",
     "Clip",
@@ -26,7 +23,6 @@ __all__ = [
     "Tableau",
     "TableauError",
     "find_scheduler",
-    "make_scheduler",
     "option_owners",
     "scheduler_classes",
     "stack",
@@ -39,15 +35,10 @@ def scheduler_classes() -> dict[str, type]:
     """Class name -> class, for every scheduler there is, sorted by name."""
     from components.schedulers.base import Scheduler
 
-    found: dict[str, type] = {}
-    for module_info in pkgutil.iter_modules(__path__):
-        if module_info.name in _SHARED:
-            continue
-        module = importlib.import_module(f"{__name__}.{module_info.name}")
-        for name, value in vars(module).items():
-            if isinstance(value, type) and issubclass(value, Scheduler) and value.__module__ == module.__name__:
-                found[name] = value
-    return dict(sorted(found.items()))
+    modules = [importlib.import_module(f"{__name__}.{found.name}") for found in pkgutil.iter_modules(__path__)]
+    values = [value for module in modules for value in vars(module).values() if isinstance(value, type)]
+    found = {value.__name__: value for value in values if issubclass(value, Scheduler) and "aliases" in vars(value)}
+    return dict(sorted((name, cls) for name, cls in found.items() if cls.aliases))
 
 
 @cache
@@ -68,11 +59,6 @@ def find_scheduler(name: str) -> type:
         return by_name[name]
     problem = OptionProblem("name", f"is {name!r}, which is not a scheduler", tuple(by_name), nearest(name, by_name))
     raise SchedulerConfigError("scheduler", [problem])
-
-
-def make_scheduler(name: str, config: Any = None, **options: Any) -> Any:
-    """A scheduler by name, with a checkpoint's configuration (if any) and options on top."""
-    return find_scheduler(name).from_config(config or {}, **options)
 
 
 def __getattr__(name: str) -> Any:

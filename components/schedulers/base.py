@@ -19,16 +19,13 @@ from components.schedulers.brownian import on_shared_path
 from components.schedulers.config import Config
 from components.schedulers.facade import Facade
 from components.schedulers.noise import Array, TrainingClock
-from components.schedulers.options import (
-    BETAS,
-    SIGMA_FLAGS,
-    Option,
-    OptionProblem,
-    SchedulerConfigError,
-    check,
-)
-from components.schedulers.schedule import DEFAULT_STEPS, Grid, Schedule
-from components.schedulers.tableau import Clip, Level, Rows, Tableau, parameterisation, trace
+from components.schedulers.options import BETAS, SIGMA_FLAGS, Option, OptionProblem, SchedulerConfigError, check
+from components.schedulers.schedule import DEFAULT_STEPS, Grid, Schedule, alike
+from components.schedulers.tableau import Clip, Level, Rows, State, Tableau, Update, parameterisation, trace
+
+__all__ = ["Array", "Clip", "Grid", "Level", "Rows", "RunOptions", "Schedule", "Scheduler", "SigmaScheduler", "State"]
+__all__ += ["DEFAULT_STEPS", "Update", "alike", "parameterisation"]
+"""What a method's file is written with: it imports all of it from here."""
 
 CONFIG_NAME = "scheduler_config.json"
 ROUNDED = 1.001
@@ -82,8 +79,6 @@ class Scheduler(Facade):
         self.inherited: dict[str, Any] = {}
         self.dropped: dict[str, Any] = {}
         self.clock: Any = self.make_clock()
-
-    # ---- configuration ---------------------------------------------------------------------------------------------
 
     @classmethod
     def options(cls) -> dict[str, Option]:
@@ -185,8 +180,6 @@ class Scheduler(Facade):
     def __repr__(self) -> str:
         return f"{type(self).__name__} {self.to_json()}"
 
-    # ---- which networks it samples ---------------------------------------------------------------------------------
-
     @classmethod
     def kinds(cls) -> set[str]:
         """Every kind of network that some configuration of this class samples."""
@@ -209,8 +202,6 @@ class Scheduler(Facade):
         hint = "set use_flow_sigmas to true" if own.fits == "flow" and "flow" in self.kinds() else None
         what = f"is {type(self).__name__}, for networks of the kind '{self.fits}', but this one is of '{own.fits}'"
         return OptionProblem("name", what, tuple(cls.__name__ for cls in own.compatibles), None, hint)
-
-    # ---- the levels a run visits -----------------------------------------------------------------------------------
 
     def make_clock(self) -> Any:
         """What t and sigma mean to each other: here, a training clock of betas."""
@@ -277,24 +268,13 @@ class Scheduler(Facade):
             return Grid(Level(t, alpha, sigma, np.ones_like(t)))
         return Grid(Level(t, np.ones_like(t), sigmas, alpha))
 
-    def check_schedule(
-        self,
-        steps: int | None = None,
-        timesteps: Sequence[float] | None = None,
-        sigmas: Sequence[float] | None = None,
-        final_sigma: str | float | None = None,
-        spacing: str | None = None,
-    ) -> list[OptionProblem]:
-        """Everything that is wrong with this schedule for this scheduler, at once, each problem naming its key."""
-        return self._check(Schedule(steps, timesteps, sigmas, spacing, final_sigma))
-
-    def _check(self, schedule: Schedule) -> list[OptionProblem]:
+    def check_schedule(self, *given: Any, **named: Any) -> list[OptionProblem]:
+        """Everything wrong with `Schedule(*given, **named)` for this scheduler, each problem naming its key."""
         flag = next((flag for flag in SIGMA_FLAGS if self._values.get(flag)), None)
+        schedule = Schedule(*given, **named)
         if flag and SIGMA_FLAGS[flag] == schedule.spacing:
             flag = None  # both say the same
         return list(schedule.problems(self.clock, flag, self.ascending))
-
-    # ---- the table -------------------------------------------------------------------------------------------------
 
     def rows(self, grid: Grid, run: RunOptions) -> Iterable[Rows]:
         """The method: which rows there are and by which formula each moves x. The one thing a scheduler must write."""
@@ -342,10 +322,10 @@ class Scheduler(Facade):
         log-linearly, or is its own length when None. `spacing` overrides the configured one. `final_sigma` ("zero",
         "sigma_min" or a ratio) overrides where the last step ends. Raises SchedulerConfigError for an unfit schedule.
         """
-        schedule = Schedule(steps, timesteps, sigmas, spacing, final_sigma)
-        if problems := self._check(schedule):
+        wish = steps, timesteps, sigmas, final_sigma, spacing
+        if problems := self.check_schedule(*wish):
             raise SchedulerConfigError(f"{type(self).__name__} schedule", problems)
-        run, grid = run or self.run, self.grid(schedule)
+        run, grid = run or self.run, self.grid(Schedule(*wish))
         table = trace(
             list(self.rows(grid, run)),
             history=self.history(run),

@@ -8,13 +8,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import ArrayLike
 
+from components.schedulers import options as opt
 from components.schedulers import spacing as space
-from components.schedulers.base import RunOptions
+from components.schedulers.base import Array, Clip, Grid, Level, Rows, RunOptions, Schedule
 from components.schedulers.edm import EDMScheme
-from components.schedulers.noise import Array
-from components.schedulers.options import Option
-from components.schedulers.schedule import Grid, Schedule
-from components.schedulers.tableau import Clip, Level, Rows
 
 
 @dataclass(frozen=True)
@@ -51,13 +48,13 @@ class CMStochasticIterativeScheduler(EDMScheme):
     convergence = None
     timestep_spacing = "places"
     OPTIONS = (
-        Option("num_train_timesteps", 40, int, "Places on the training curve.", minimum=2),
-        Option("sigma_min", 0.002, float, "Smallest sigma.", minimum=0),
-        Option("sigma_max", 80.0, float, "Largest sigma.", minimum=0),
-        Option("sigma_data", 0.5, float, "Standard deviation of the data.", minimum=0),
-        Option("s_noise", 1.0, float, "Factor on the noise.", minimum=0),
-        Option("rho", 7.0, float, "Exponent of the training curve."),
-        Option("clip_denoised", True, bool, "Clamp x0 to plus or minus 1."),
+        opt.Option("num_train_timesteps", 40, int, "Places on the training curve.", minimum=2),
+        opt.Option("sigma_min", 0.002, float, "Smallest sigma.", minimum=0),
+        opt.Option("sigma_max", 80.0, float, "Largest sigma.", minimum=0),
+        opt.Option("sigma_data", 0.5, float, "Standard deviation of the data.", minimum=0),
+        opt.Option("s_noise", 1.0, float, "Factor on the noise.", minimum=0),
+        opt.Option("rho", 7.0, float, "Exponent of the training curve."),
+        opt.Option("clip_denoised", True, bool, "Clamp x0 to plus or minus 1."),
     )
 
     def make_clock(self) -> KarrasClock:

@@ -5,15 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import replace
 
-from components.schedulers.base import RunOptions
-from components.schedulers.dpm_solver_multistep import THIRD_ORDER
-from components.schedulers.edm import EDM_OPTIONS
+from components.schedulers import options as opt
+from components.schedulers.base import Grid, Rows, RunOptions
 from components.schedulers.edm_dpm_solver_multistep import EDMDPMSolverMultistepScheduler
-from components.schedulers.exponential import EULER_AT_FINAL, LOWER_ORDER_FINAL, SOLVER_ORDER, SOLVER_TYPE
 from components.schedulers.noise import AngleClock
-from components.schedulers.options import with_defaults
-from components.schedulers.schedule import Grid
-from components.schedulers.tableau import Rows
 
 
 class CosineDPMSolverMultistepScheduler(EDMDPMSolverMultistepScheduler):
@@ -23,19 +18,15 @@ class CosineDPMSolverMultistepScheduler(EDMDPMSolverMultistepScheduler):
     fits = "v-diffusion"
     algorithm_type = "sde-dpmsolver++"
     OPTIONS = (
-        *with_defaults(
-            EDM_OPTIONS,
+        *opt.with_defaults(
+            opt.EDM_OPTIONS,
             sigma_min=0.3,
             sigma_max=500.0,
             sigma_data=1.0,
             sigma_schedule="exponential",
             prediction_type="v_prediction",
         ),
-        SOLVER_ORDER,
-        SOLVER_TYPE,
-        LOWER_ORDER_FINAL,
-        EULER_AT_FINAL,
-        THIRD_ORDER,
+        *opt.MULTISTEP,
     )
 
     def make_clock(self) -> AngleClock:

@@ -6,22 +6,8 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from components.schedulers.base import RunOptions, Scheduler
-from components.schedulers.noise import Array
-from components.schedulers.options import (
-    ALPHA_END,
-    BETAS,
-    CLIP,
-    EPS_X0_V,
-    ETA,
-    RESCALE,
-    SPACING,
-    THRESHOLD,
-    Option,
-    with_defaults,
-)
-from components.schedulers.schedule import Grid
-from components.schedulers.tableau import Rows, State
+from components.schedulers import options as opt
+from components.schedulers.base import Array, Grid, Rows, RunOptions, Scheduler, State
 
 
 class DDIMScheduler(Scheduler):
@@ -29,20 +15,15 @@ class DDIMScheduler(Scheduler):
 
     aliases = ("ddim",)
     OPTIONS = (
-        *BETAS,
-        *CLIP,
-        *ALPHA_END,
-        *EPS_X0_V,
-        *THRESHOLD,
-        *with_defaults(SPACING, timestep_spacing="leading"),
-        *RESCALE,
-        ETA,
-        Option("use_clipped_model_output", False, bool, "Derive eps from the clipped x0 instead.", run=True),
+        *opt.POSTERIOR,
+        *opt.ALPHA_END,
+        *opt.THRESHOLD,
+        opt.ETA,
+        opt.Option("use_clipped_model_output", False, bool, "Derive eps from the clipped x0 instead.", run=True),
     )
 
     def rows(self, grid: Grid, run: RunOptions) -> Iterable[Rows]:
-        i = np.arange(len(grid))
-        at, to = grid.columns(i), grid.columns(i + 1)
+        i, at, to = grid.steps()
         std = run.eta * to.sigma / at.sigma * np.sqrt(np.maximum(1 - (at.alpha / to.alpha) ** 2, 0))
 
         def update(s: State) -> tuple[Array, ...]:
@@ -50,3 +31,9 @@ class DDIMScheduler(Scheduler):
             return (to.alpha * s.x0 + np.sqrt(to.sigma**2 - std**2) * eps + std * s.noise,)
 
         yield Rows(i, grid[i], grid[i + 1], update, i, run.eta > 0)
+
+
+class DDIMParallelScheduler(DDIMScheduler):
+    """The name for parallel sampling (Shih et al. 2023, arXiv 2305.16317): a table has no state to make parallel."""
+
+    aliases = ("ddim_parallel",)

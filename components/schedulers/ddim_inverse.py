@@ -6,11 +6,8 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from components.schedulers.base import RunOptions, Scheduler
-from components.schedulers.noise import Array
-from components.schedulers.options import ALPHA_END, BETAS, CLIP, EPS_X0_V, RESCALE, SPACING, with_defaults
-from components.schedulers.schedule import DEFAULT_STEPS, Grid, Schedule
-from components.schedulers.tableau import Rows
+from components.schedulers import options as opt
+from components.schedulers.base import DEFAULT_STEPS, Array, Grid, Rows, RunOptions, Schedule, Scheduler
 
 
 class DDIMInverseScheduler(Scheduler):
@@ -21,14 +18,7 @@ class DDIMInverseScheduler(Scheduler):
 
     aliases = ("ddim_inverse",)
     ascending = True
-    OPTIONS = (
-        *BETAS,
-        *CLIP,
-        *ALPHA_END,
-        *EPS_X0_V,
-        *with_defaults(SPACING, timestep_spacing="leading"),
-        *RESCALE,
-    )
+    OPTIONS = (*opt.POSTERIOR, *opt.ALPHA_END)
 
     def end_sigma(self) -> float:
         """Of the start: not 0 for a network that predicts x0, which tells nothing of eps there."""
@@ -51,9 +41,5 @@ class DDIMInverseScheduler(Scheduler):
         return self.spaced_levels(schedule.spacing or self.configured_spacing(), schedule.steps or DEFAULT_STEPS)[0]
 
     def rows(self, grid: Grid, run: RunOptions) -> Iterable[Rows]:
-        i = np.arange(len(grid))
-        to = grid.columns(i + 1)
+        i, _, to = grid.steps()
         yield Rows(i, grid[i], grid[i + 1], lambda s: (to.alpha * s.x0 + to.sigma * s.eps,), i)
-
-    def unchecked(self, run: RunOptions) -> str:
-        return "the first row reads at sigma = 0, where every eps agrees with the data" if self.set_alpha_to_one else ""

@@ -6,10 +6,8 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from components.schedulers.base import RunOptions, Scheduler
-from components.schedulers.options import BETAS, CLIP, EPS_X0_V, RESCALE, SPACING, THRESHOLD, Option, with_defaults
-from components.schedulers.schedule import Grid
-from components.schedulers.tableau import Rows
+from components.schedulers import options as opt
+from components.schedulers.base import Grid, Rows, RunOptions, Scheduler
 
 VARIANCES = ("fixed_small", "fixed_small_log", "fixed_large", "fixed_large_log", "learned", "learned_range")
 SMALLEST_VARIANCE = 1e-20
@@ -23,13 +21,9 @@ class DDPMScheduler(Scheduler):
 
     aliases = ("ddpm",)
     OPTIONS = (
-        *BETAS,
-        Option("variance_type", "fixed_small", str, "Variance of a step: the posterior's, or beta.", choices=VARIANCES),
-        *CLIP,
-        *EPS_X0_V,
-        *THRESHOLD,
-        *with_defaults(SPACING, timestep_spacing="leading"),
-        *RESCALE,
+        *opt.POSTERIOR,
+        *opt.THRESHOLD,
+        opt.Option("variance_type", "fixed_small", str, "Variance of a step: posterior's or beta.", choices=VARIANCES),
     )
 
     def rows(self, grid: Grid, run: RunOptions) -> Iterable[Rows]:
@@ -54,3 +48,9 @@ class DDPMScheduler(Scheduler):
         yield Rows(
             i, at, to, lambda s: (a * s.x0 + b * s.x + std * s.noise,), i, noisy, log_variance=bounds, variance=declared
         )
+
+
+class DDPMParallelScheduler(DDPMScheduler):
+    """The name for parallel sampling (Shih et al. 2023, arXiv 2305.16317): a table has no state to make parallel."""
+
+    aliases = ("ddpm_parallel",)

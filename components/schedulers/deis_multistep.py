@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
+from components.schedulers import options as opt
 from components.schedulers.adams import log_adams_weights
+from components.schedulers.base import Array, Grid, Rows, State
 from components.schedulers.dpm_solver_multistep import DPMSolverMultistepScheduler
-from components.schedulers.exponential import LOWER_ORDER_FINAL, SOLVER_ORDER
-from components.schedulers.flow import DYNAMIC, FLOW_SIGMAS
-from components.schedulers.noise import Array
-from components.schedulers.options import BETAS, EPS_X0_V_FLOW, SIGMAS, SPACING, THRESHOLD, Option
-from components.schedulers.schedule import Grid
-from components.schedulers.tableau import Rows, State
 
 
 class DEISMultistepScheduler(DPMSolverMultistepScheduler):
@@ -20,17 +16,12 @@ class DEISMultistepScheduler(DPMSolverMultistepScheduler):
 
     aliases = ("deis",)
     OPTIONS = (
-        *BETAS,
-        SOLVER_ORDER,
-        *EPS_X0_V_FLOW,
-        *THRESHOLD,
-        Option("algorithm_type", "deis", str, "There is one.", choices=("deis", "dpmsolver", "dpmsolver++")),
-        Option("solver_type", "logrho", str, "The polynomials' variable.", choices=("logrho",)),
-        LOWER_ORDER_FINAL,
-        *SIGMAS,
-        *FLOW_SIGMAS,
-        *SPACING,
-        *DYNAMIC,
+        *opt.EXPONENTIAL,
+        opt.SOLVER_ORDER,
+        opt.Option("algorithm_type", "deis", str, "There is one.", choices=("deis", "dpmsolver", "dpmsolver++")),
+        opt.Option("solver_type", "logrho", str, "The polynomials' variable.", choices=("logrho",)),
+        *opt.SPACING,
+        *opt.DYNAMIC,
     )
     lambda_min_clipped = -float("inf")
     euler_at_final = False

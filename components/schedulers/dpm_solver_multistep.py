@@ -6,36 +6,11 @@ from collections.abc import Iterable
 
 import numpy as np
 
+from components.schedulers import options as opt
 from components.schedulers import spacing as space
-from components.schedulers.base import RunOptions
-from components.schedulers.exponential import (
-    ALGORITHM,
-    EULER_AT_FINAL,
-    LAMBDA_MIN,
-    LOWER_ORDER_FINAL,
-    SOLVER_ORDER,
-    SOLVER_TYPE,
-    Integrator,
-    differences,
-    multistep_orders,
-)
-from components.schedulers.flow import DYNAMIC, FLOW_SIGMAS, FlowOption
-from components.schedulers.noise import Array
-from components.schedulers.options import (
-    BETAS,
-    EPS_X0_V_FLOW,
-    FINAL_SIGMA,
-    RESCALE,
-    SIGMAS,
-    SPACING,
-    THRESHOLD,
-    VARIANCE_TYPE,
-    Option,
-)
-from components.schedulers.schedule import Grid
-from components.schedulers.tableau import Rows, State
-
-THIRD_ORDER = Option("corrected_third_order", False, bool, "Third order whose second difference has its factor 2.")
+from components.schedulers.base import Array, Grid, Rows, RunOptions, State, alike
+from components.schedulers.exponential import Integrator, differences, multistep_orders
+from components.schedulers.flow import FlowOption
 
 
 class DPMSolverMultistepScheduler(FlowOption):
@@ -49,24 +24,14 @@ class DPMSolverMultistepScheduler(FlowOption):
     finite_clock = True
     noise_dtype = "float32"  # of draws made on the device: the reference library draws them so, whatever the network's
     OPTIONS = (
-        *BETAS,
-        SOLVER_ORDER,
-        *EPS_X0_V_FLOW,
-        *THRESHOLD,
-        ALGORITHM,
-        SOLVER_TYPE,
-        LOWER_ORDER_FINAL,
-        EULER_AT_FINAL,
-        *SIGMAS,
-        Option("use_lu_lambdas", False, bool, "Visit even steps of log sigma (DPM-Solver, section 3.4)."),
-        *FLOW_SIGMAS,
-        *FINAL_SIGMA,
-        LAMBDA_MIN,
-        VARIANCE_TYPE,
-        *SPACING,
-        *RESCALE,
-        *DYNAMIC,
-        THIRD_ORDER,
+        *opt.DPM_SOLVER,
+        opt.EULER_AT_FINAL,
+        opt.Option("use_lu_lambdas", False, bool, "Visit even steps of log sigma (DPM-Solver, section 3.4)."),
+        *opt.FINAL_SIGMA,
+        *opt.SPACING,
+        *opt.RESCALE,
+        *opt.DYNAMIC,
+        opt.THIRD_ORDER,
     )
 
     @property
@@ -101,17 +66,14 @@ class DPMSolverMultistepScheduler(FlowOption):
         return multistep_orders(grid, self.solver_order, lower_final=short, euler_final=self.euler_at_final)
 
     def rows(self, grid: Grid, run: RunOptions) -> Iterable[Rows]:
-        orders = self.orders(grid)
-        for order in np.unique(orders):
-            i = np.flatnonzero(orders == order)
-            yield self._rows_of(grid, i, int(order))
+        return (self._rows_of(grid, i, order) for i, order in alike(self.orders(grid)))
 
     def _rows_of(self, grid: Grid, i: Array, order: int) -> Rows:
         form, at, to = self.integrator, grid.columns(i), grid.columns(i + 1)
         keep, std, (w0, w1, w2) = form.keep(at, to), form.std(at, to), form.weights(at, to)
-        slopes = (
-            (w0 / 2,) if order == 2 and self.solver_type == "midpoint" else (w1, w2 * (1 + self.corrected_third_order))
-        )
+        slopes = w1, w2 * (1 + self.corrected_third_order)
+        if order == 2 and self.solver_type == "midpoint":
+            slopes = (w0 / 2,)
 
         def update(s: State) -> tuple[Array, ...]:
             past = (form.integrand(s, at, bool(self.clip)), *s.h)

@@ -6,19 +6,10 @@ from dataclasses import replace
 
 import numpy as np
 
+from components.schedulers import options as opt
 from components.schedulers import spacing as space
-from components.schedulers.dpm_solver_multistep import THIRD_ORDER, DPMSolverMultistepScheduler
-from components.schedulers.exponential import (
-    ALGORITHM,
-    EULER_AT_FINAL,
-    LAMBDA_MIN,
-    LOWER_ORDER_FINAL,
-    SOLVER_ORDER,
-    SOLVER_TYPE,
-)
-from components.schedulers.flow import FLOW_SIGMAS
-from components.schedulers.noise import Array
-from components.schedulers.options import BETAS, EPS_X0_V_FLOW, SIGMAS, SPACING, THRESHOLD, VARIANCE_TYPE
+from components.schedulers.base import Array
+from components.schedulers.dpm_solver_multistep import DPMSolverMultistepScheduler
 
 
 class DPMSolverMultistepInverseScheduler(DPMSolverMultistepScheduler):
@@ -27,20 +18,11 @@ class DPMSolverMultistepInverseScheduler(DPMSolverMultistepScheduler):
     aliases = ("dpmpp_2m_inverse",)
     ascending = True
     OPTIONS = (
-        *BETAS,
-        SOLVER_ORDER,
-        *EPS_X0_V_FLOW,
-        *THRESHOLD,
-        replace(ALGORITHM, choices=("dpmsolver", "dpmsolver++")),
-        SOLVER_TYPE,
-        LOWER_ORDER_FINAL,
-        EULER_AT_FINAL,
-        *SIGMAS,
-        *FLOW_SIGMAS,
-        LAMBDA_MIN,
-        VARIANCE_TYPE,
-        *SPACING,
-        THIRD_ORDER,
+        *(option for option in opt.DPM_SOLVER if option is not opt.ALGORITHM),
+        replace(opt.ALGORITHM, choices=("dpmsolver", "dpmsolver++")),
+        opt.EULER_AT_FINAL,
+        *opt.SPACING,
+        opt.THIRD_ORDER,
     )
 
     def end_sigma(self) -> float:

@@ -7,12 +7,9 @@ from itertools import pairwise
 
 import numpy as np
 
-from components.schedulers.base import RunOptions, SigmaScheduler
+from components.schedulers import options as opt
+from components.schedulers.base import Array, Grid, Rows, RunOptions, SigmaScheduler, State
 from components.schedulers.euler_ancestral_discrete import ancestral
-from components.schedulers.noise import Array
-from components.schedulers.options import BETAS, CHURN, EPS_X0_V, SIGMAS, SPACING, Option, with_defaults
-from components.schedulers.schedule import Grid
-from components.schedulers.tableau import Rows, State
 
 
 class DPMSolverSDEScheduler(SigmaScheduler):
@@ -25,12 +22,9 @@ class DPMSolverSDEScheduler(SigmaScheduler):
     aliases = ("dpmpp_sde",)
     order = 2
     OPTIONS = (
-        *with_defaults(BETAS, beta_start=0.00085, beta_end=0.012),
-        *EPS_X0_V,
-        *SIGMAS,
-        Option("noise_sampler_seed", None, (int, None), "Kept for the checkpoint's sake: an image's own seed counts."),
-        *SPACING,
-        CHURN[-1],
+        *opt.SIGMA_SPACE_OF_SD,
+        opt.Option("noise_sampler_seed", None, (int, None), "Kept for the checkpoint's sake: images have own seeds."),
+        opt.CHURN[-1],
     )
 
     def history(self, run: RunOptions) -> int:

@@ -4,23 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from components.schedulers.base import RunOptions
+from components.schedulers import options as opt
+from components.schedulers.base import Array, Grid, Rows, RunOptions, State
 from components.schedulers.dpm_solver_multistep import DPMSolverMultistepScheduler
-from components.schedulers.exponential import ALGORITHM, LAMBDA_MIN, LOWER_ORDER_FINAL, SOLVER_TYPE
-from components.schedulers.flow import DYNAMIC, FLOW_SIGMAS
-from components.schedulers.noise import Array
-from components.schedulers.options import (
-    BETAS,
-    EPS_X0_V_FLOW,
-    FINAL_SIGMA,
-    SIGMAS,
-    THRESHOLD,
-    VARIANCE_TYPE,
-    Option,
-    with_defaults,
-)
-from components.schedulers.schedule import Grid
-from components.schedulers.tableau import Rows, State
 
 
 class DPMSolverSinglestepScheduler(DPMSolverMultistepScheduler):
@@ -35,19 +21,9 @@ class DPMSolverSinglestepScheduler(DPMSolverMultistepScheduler):
     steps_offset = 0
     corrected_third_order = False
     OPTIONS = (
-        *BETAS,
-        Option("solver_order", 2, int, "Evaluations in a cycle.", minimum=1, maximum=3),
-        *EPS_X0_V_FLOW,
-        *THRESHOLD,
-        ALGORITHM,
-        SOLVER_TYPE,
-        *with_defaults((LOWER_ORDER_FINAL,), lower_order_final=False),
-        *SIGMAS,
-        *FLOW_SIGMAS,
-        *FINAL_SIGMA,
-        LAMBDA_MIN,
-        VARIANCE_TYPE,
-        *DYNAMIC,
+        *opt.with_defaults(opt.DPM_SOLVER, lower_order_final=False),
+        *opt.FINAL_SIGMA,
+        *opt.DYNAMIC,
     )
 
     @property

@@ -5,22 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from components.schedulers import spacing as space
-from components.schedulers.base import Scheduler
-from components.schedulers.noise import Array, LogSigmaClock
-from components.schedulers.options import FINAL_SIGMA, Option, prediction_type
-from components.schedulers.schedule import Grid
-from components.schedulers.tableau import Level
-
-EDM_OPTIONS = (
-    Option("sigma_min", 0.002, float, "Smallest sigma.", minimum=0),
-    Option("sigma_max", 80.0, float, "Largest sigma.", minimum=0),
-    Option("sigma_data", 0.5, float, "Standard deviation of the data.", minimum=0),
-    Option("sigma_schedule", "karras", str, "Spacing of sigma.", choices=("karras", "exponential")),
-    Option("num_train_timesteps", 1000, int, "Kept for the checkpoint's sake: time is continuous.", minimum=1),
-    *prediction_type("epsilon", "v_prediction"),
-    Option("rho", 7.0, float, "Exponent of the Karras spacing."),
-    *FINAL_SIGMA,
-)
+from components.schedulers.base import Array, Grid, Level, Scheduler
+from components.schedulers.noise import LogSigmaClock
 
 
 class EDMScheme(Scheduler):

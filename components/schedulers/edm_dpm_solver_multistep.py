@@ -1,9 +1,8 @@
 """DPM-Solver++ multistep for networks preconditioned as in Karras et al. 2022 (arXiv 2206.00364, table 1)."""
 
-from components.schedulers.dpm_solver_multistep import THIRD_ORDER, DPMSolverMultistepScheduler
-from components.schedulers.edm import EDM_OPTIONS, EDMScheme
-from components.schedulers.exponential import ALGORITHM, EULER_AT_FINAL, LOWER_ORDER_FINAL, SOLVER_ORDER, SOLVER_TYPE
-from components.schedulers.options import THRESHOLD
+from components.schedulers import options as opt
+from components.schedulers.dpm_solver_multistep import DPMSolverMultistepScheduler
+from components.schedulers.edm import EDMScheme
 
 
 class EDMDPMSolverMultistepScheduler(EDMScheme, DPMSolverMultistepScheduler):
@@ -11,13 +10,4 @@ class EDMDPMSolverMultistepScheduler(EDMScheme, DPMSolverMultistepScheduler):
 
     variance_preserving = False
     aliases = ("edm_dpmpp_2m",)
-    OPTIONS = (
-        *EDM_OPTIONS,
-        SOLVER_ORDER,
-        *THRESHOLD,
-        ALGORITHM,
-        SOLVER_TYPE,
-        LOWER_ORDER_FINAL,
-        EULER_AT_FINAL,
-        THIRD_ORDER,
-    )
+    OPTIONS = (*opt.EDM_OPTIONS, *opt.MULTISTEP, *opt.THRESHOLD, opt.ALGORITHM)

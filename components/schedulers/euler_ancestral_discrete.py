@@ -6,11 +6,8 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from components.schedulers.base import RunOptions, SigmaScheduler
-from components.schedulers.noise import Array
-from components.schedulers.options import BETAS, EPS_X0_V, RESCALE, SPACING
-from components.schedulers.schedule import Grid
-from components.schedulers.tableau import Rows
+from components.schedulers import options as opt
+from components.schedulers.base import Array, Grid, Rows, RunOptions, SigmaScheduler
 
 
 def ancestral(sigma: Array, sigma_next: Array) -> tuple[Array, Array]:
@@ -23,10 +20,9 @@ class EulerAncestralDiscreteScheduler(SigmaScheduler):
     """x' = x + (sigma_down - sigma) eps + sigma_up noise."""
 
     aliases = ("euler_a", "euler_ancestral")
-    OPTIONS = (*BETAS, *EPS_X0_V, *SPACING, *RESCALE)
+    OPTIONS = (*opt.BETAS, *opt.EPS_X0_V, *opt.SPACING, *opt.RESCALE)
 
     def rows(self, grid: Grid, run: RunOptions) -> Iterable[Rows]:
-        i = np.arange(len(grid))
-        at, to = grid.columns(i), grid.columns(i + 1)
+        i, at, to = grid.steps()
         down, up = ancestral(at.sigma, to.sigma)
         yield Rows(i, grid[i], grid[i + 1], lambda s: (s.x + (down - at.sigma) * s.eps + up * s.noise,), i, noise=True)

@@ -6,22 +6,11 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from components.schedulers.base import RunOptions, SigmaScheduler
-from components.schedulers.noise import Array
-from components.schedulers.options import (
-    BETAS,
-    CHURN,
-    EPS_X0_V,
-    FINAL_SIGMA,
-    RESCALE,
-    SIGMA_RANGE,
-    SIGMAS,
-    SPACING,
-    Option,
-)
-from components.schedulers.schedule import Grid
+from components.schedulers import options as opt
+from components.schedulers.base import Array, Grid, Level, Rows, RunOptions, SigmaScheduler, State
 from components.schedulers.spacing import TRAINING_SPACINGS, exponential
-from components.schedulers.tableau import Rows, State
+
+INTERPOLATIONS, TOLD = ("linear", "log_linear"), ("discrete", "continuous")
 
 
 class EulerDiscreteScheduler(SigmaScheduler):
@@ -29,22 +18,13 @@ class EulerDiscreteScheduler(SigmaScheduler):
 
     aliases = ("euler",)
     OPTIONS = (
-        *BETAS,
-        *EPS_X0_V,
-        Option("interpolation_type", "linear", str, "Of sigma between timesteps.", choices=("linear", "log_linear")),
-        *SIGMAS,
-        *SIGMA_RANGE,
-        *SPACING,
-        Option(
-            "timestep_type",
-            "discrete",
-            str,
-            "What the network is told: the timestep, or log(sigma) / 4.",
-            choices=("discrete", "continuous"),
-        ),
-        *RESCALE,
-        *FINAL_SIGMA,
-        *CHURN,
+        *opt.SIGMA_SPACE,
+        opt.Option("interpolation_type", "linear", str, "Of sigma between timesteps.", choices=INTERPOLATIONS),
+        opt.Option("timestep_type", "discrete", str, "What is told: the timestep, or log(sigma) / 4.", choices=TOLD),
+        *opt.SIGMA_RANGE,
+        *opt.RESCALE,
+        *opt.FINAL_SIGMA,
+        *opt.CHURN,
     )
 
     def spaced_levels(self, kind: str, steps: int) -> tuple[Array, Array]:
@@ -59,6 +39,10 @@ class EulerDiscreteScheduler(SigmaScheduler):
         """Not to a continuous-time v network (Karras preconditioning), which is told log(sigma) / 4."""
         return not (self.timestep_type == "continuous" and self.prediction_type == "v_prediction")
 
+    def sigma_range(self, steps: int) -> tuple[float, float]:
+        log_linear = self.interpolation_type == "log_linear"
+        return (self.clock.sigma_min, self.clock.sigma_max) if log_linear else super().sigma_range(steps)
+
     def levels(self, t: Array, sigmas: Array) -> Grid:
         return super().levels(t if self.tells_timesteps else np.log(sigmas[:-1]) / 4, sigmas)
 
@@ -68,9 +52,7 @@ class EulerDiscreteScheduler(SigmaScheduler):
         gamma = min(run.s_churn / len(grid), 2**0.5 - 1) * ((run.s_tmin <= at.sigma) & (at.sigma <= run.s_tmax))
         raised = at.sigma * (1 + gamma)
         extra = run.s_noise * np.sqrt(raised**2 - at.sigma**2)
-        # The network's answer is read as if it had seen the raised x: eps there is r x^ + s output.
-        hat = self.levels(at.timestep, np.append(raised, 0))[:-1]
-        r, s_out = (v[:, None] for v in self.parameterisation(hat)[2:])
+        r, s_out = (v[:, None] for v in self.churned(at, self.levels(at.timestep, np.append(raised, 0))[:-1]))
         move, extra_column = (to.sigma - raised)[:, None], extra[:, None]
 
         def update(s: State) -> tuple[Array, ...]:
@@ -81,6 +63,16 @@ class EulerDiscreteScheduler(SigmaScheduler):
         if (gamma > 0).any():
             declared = (((at.sigma + to.sigma - raised) / at.sigma) ** 2, extra**2)
         yield Rows(i, at, to, update, i, gamma > 0, declared)
+
+    def churned(self, at: Level, hat: Level) -> tuple[Array, Array]:
+        """(r, s) with eps = r x^ + s output: the answer is read as if it had seen the raised x^, at sigma^.
+
+        Of v the reference library takes x0 from x^ at the level it was read at, and eps from that x0 at sigma^.
+        """
+        if self.prediction_type != "v_prediction":
+            return self.parameterisation(hat)[2:]
+        p, q = self.parameterisation(at)[:2]
+        return (1 - p) / hat.sigma, -q / hat.sigma
 
     def unchecked(self, run: RunOptions) -> str:
         churned = run.s_churn > 0 and not self.reads_eps

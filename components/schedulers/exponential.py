@@ -11,24 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from components.schedulers.noise import Array
-from components.schedulers.options import Option
 from components.schedulers.schedule import Grid
 from components.schedulers.tableau import Level, State
-
-ALGORITHM = Option(
-    "algorithm_type",
-    "dpmsolver++",
-    str,
-    "Integrate x0 (++) or eps; the ODE or the SDE.",
-    choices=("dpmsolver", "dpmsolver++", "sde-dpmsolver", "sde-dpmsolver++"),
-)
-SOLVER_ORDER = Option("solver_order", 2, int, "How many outputs a step looks at.", minimum=1, maximum=3)
-SOLVER_TYPE = Option("solver_type", "midpoint", str, "How second order uses the slope.", choices=("midpoint", "heun"))
-LOWER_ORDER_FINAL = Option("lower_order_final", True, bool, "Lower the order over the last of fewer than 15 steps.")
-EULER_AT_FINAL = Option("euler_at_final", False, bool, "Make the last step first order.")
-LAMBDA_MIN = Option(
-    "lambda_min_clipped", -float("inf"), float, "Leave out timesteps of lambda below this (cosine betas)."
-)
 
 
 @dataclass(frozen=True, eq=False)

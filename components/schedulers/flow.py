@@ -7,37 +7,8 @@ import math
 import numpy as np
 
 from components.schedulers import spacing as space
-from components.schedulers.base import Scheduler
-from components.schedulers.noise import Array, FlowClock
-from components.schedulers.options import SIGMAS, Option
-from components.schedulers.schedule import Grid
-
-LENGTH = Option("num_train_timesteps", 1000, int, "What sigma = 1 is told as.", minimum=1)
-SHIFT = Option("shift", 1.0, float, "Shift of sigma towards noise (arXiv 2403.03206, eq. 23).", minimum=0)
-DYNAMIC = (
-    Option("use_dynamic_shifting", False, bool, "Shift by the picture's size, with `mu`, instead."),
-    Option("time_shift_type", "exponential", str, "Of dynamic shifting.", choices=("exponential", "linear")),
-    Option("mu", None, (float, None), "Amount of dynamic shifting.", run=True),
-)
-TERMINAL = Option(
-    "shift_terminal", None, (float, None), "Stretch so that the last sigma read is this.", minimum=0, maximum=1
-)
-FLOW_OPTIONS = (
-    LENGTH,
-    SHIFT,
-    *DYNAMIC,
-    Option("base_shift", 0.5, (float, None), "mu at base_image_seq_len."),
-    Option("max_shift", 1.15, (float, None), "mu at max_image_seq_len."),
-    Option("base_image_seq_len", 256, (int, None), "Tokens of the smallest picture."),
-    Option("max_image_seq_len", 4096, (int, None), "Tokens of the largest picture."),
-    Option("invert_sigmas", False, bool, "Run from data to noise.", choices=(False,)),
-    TERMINAL,
-    *SIGMAS,
-)
-FLOW_SIGMAS = (
-    Option("use_flow_sigmas", False, bool, "Sample a rectified flow instead of a network trained on betas."),
-    Option("flow_shift", 1.0, float, "Shift of a flow's sigma towards noise (arXiv 2403.03206, eq. 23).", minimum=0),
-)
+from components.schedulers.base import Array, Grid, Scheduler
+from components.schedulers.noise import FlowClock
 
 
 def shifted(sigma: Array, shift: float) -> Array:

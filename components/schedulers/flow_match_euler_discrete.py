@@ -4,28 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-import numpy as np
-
-from components.schedulers.base import RunOptions
-from components.schedulers.flow import FLOW_OPTIONS, FlowScheme
-from components.schedulers.options import Option
-from components.schedulers.schedule import Grid
-from components.schedulers.tableau import Rows
+from components.schedulers import options as opt
+from components.schedulers.base import Grid, Rows, RunOptions
+from components.schedulers.flow import FlowScheme
 
 
 class FlowMatchEulerDiscreteScheduler(FlowScheme):
     """x' = x + (sigma' - sigma) v; or, stochastically, x0 noised anew to sigma'."""
 
     aliases = ("flow_euler",)
-    OPTIONS = (*FLOW_OPTIONS, Option("stochastic_sampling", False, bool, "Noise x0 anew at every step."))
+    OPTIONS = (*opt.FLOW_OPTIONS, opt.Option("stochastic_sampling", False, bool, "Noise x0 anew at every step."))
 
     @property
     def convergence(self) -> int | None:
         return None if self.stochastic_sampling else 1
 
     def rows(self, grid: Grid, run: RunOptions) -> Iterable[Rows]:
-        i = np.arange(len(grid))
-        at, to = grid.columns(i), grid.columns(i + 1)
+        i, at, to = grid.steps()
         if self.stochastic_sampling:
             yield Rows(i, grid[i], grid[i + 1], lambda s: (to.alpha * s.x0 + to.sigma * s.noise,), i, noise=True)
         else:

@@ -6,11 +6,9 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from components.schedulers.base import RunOptions
-from components.schedulers.flow import LENGTH, SHIFT, FlowScheme
-from components.schedulers.noise import Array
-from components.schedulers.schedule import Grid
-from components.schedulers.tableau import Rows, State
+from components.schedulers import options as opt
+from components.schedulers.base import Array, Grid, Rows, RunOptions, State
+from components.schedulers.flow import FlowScheme
 
 
 class FlowMatchHeunDiscreteScheduler(FlowScheme):
@@ -21,7 +19,7 @@ class FlowMatchHeunDiscreteScheduler(FlowScheme):
 
     aliases = ("flow_heun",)
     order = convergence = 2
-    OPTIONS = (LENGTH, SHIFT)
+    OPTIONS = (opt.LENGTH, opt.SHIFT)
 
     def history(self, run: RunOptions) -> int:
         return 2

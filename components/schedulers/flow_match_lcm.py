@@ -4,13 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-import numpy as np
-
-from components.schedulers.base import RunOptions
-from components.schedulers.flow import FLOW_OPTIONS, FlowScheme
-from components.schedulers.options import Option
-from components.schedulers.schedule import Grid
-from components.schedulers.tableau import Rows
+from components.schedulers import options as opt
+from components.schedulers.base import Grid, Rows, RunOptions
+from components.schedulers.flow import FlowScheme
 
 
 class FlowMatchLCMScheduler(FlowScheme):
@@ -19,12 +15,11 @@ class FlowMatchLCMScheduler(FlowScheme):
     aliases = ("flow_lcm",)
     convergence = None
     OPTIONS = (
-        *FLOW_OPTIONS,
-        Option("scale_factors", None, (None,), "Enlarging latents on the way: not here, so leave it null."),
-        Option("upscale_mode", "bicubic", str, "How scale_factors would enlarge.", choices=("bicubic",)),
+        *opt.FLOW_OPTIONS,
+        opt.Option("scale_factors", None, (None,), "Enlarging latents on the way: not here, so leave it null."),
+        opt.Option("upscale_mode", "bicubic", str, "How scale_factors would enlarge.", choices=("bicubic",)),
     )
 
     def rows(self, grid: Grid, run: RunOptions) -> Iterable[Rows]:
-        i = np.arange(len(grid))
-        to = grid.columns(i + 1)
+        i, _, to = grid.steps()
         yield Rows(i, grid[i], grid[i + 1], lambda s: (to.alpha * s.x0 + to.sigma * s.noise,), i, noise=True)

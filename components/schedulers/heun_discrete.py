@@ -4,13 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-import numpy as np
-
-from components.schedulers.base import RunOptions, SigmaScheduler
-from components.schedulers.noise import Array
-from components.schedulers.options import BETAS, CLIP, EPS_X0_V, SIGMAS, SPACING, with_defaults
-from components.schedulers.schedule import Grid
-from components.schedulers.tableau import Level, Rows, State
+from components.schedulers import options as opt
+from components.schedulers.base import Array, Grid, Level, Rows, RunOptions, SigmaScheduler, State
 
 
 class HeunDiscreteScheduler(SigmaScheduler):
@@ -21,20 +16,13 @@ class HeunDiscreteScheduler(SigmaScheduler):
 
     aliases = ("heun",)
     order = convergence = 2
-    OPTIONS = (
-        *with_defaults(BETAS, beta_start=0.00085, beta_end=0.012),
-        *EPS_X0_V,
-        *SIGMAS,
-        *with_defaults(CLIP, clip_sample=False),
-        *SPACING,
-    )
+    OPTIONS = (*opt.SIGMA_SPACE_OF_SD, *opt.with_defaults(opt.CLIP, clip_sample=False))
 
     def history(self, run: RunOptions) -> int:
         return 2
 
     def rows(self, grid: Grid, run: RunOptions) -> Iterable[Rows]:
-        i = np.arange(len(grid))
-        at, to = grid.columns(i), grid.columns(i + 1)
+        i, at, to = grid.steps()
 
         def slope(s: State, level: Level) -> Array:
             return (s.x - s.x0) / level.sigma if self.clip else s.eps

@@ -6,12 +6,10 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from components.schedulers.base import RunOptions, Scheduler
-from components.schedulers.noise import AngleClock, Array
-from components.schedulers.options import Option
+from components.schedulers import options as opt
+from components.schedulers.base import Array, Grid, Level, Rows, RunOptions, Scheduler, State, alike, parameterisation
+from components.schedulers.noise import AngleClock
 from components.schedulers.pndm import ADAMS_BASHFORTH
-from components.schedulers.schedule import Grid
-from components.schedulers.tableau import Level, Rows, State, parameterisation
 
 
 class IPNDMScheduler(Scheduler):
@@ -26,13 +24,8 @@ class IPNDMScheduler(Scheduler):
     convergence = 2
     timestep_spacing = "angle"
     OPTIONS = (
-        Option("num_train_timesteps", 1000, int, "Kept for the checkpoint's sake: time is continuous.", minimum=1),
-        Option(
-            "trained_betas",
-            None,
-            (list, None),
-            "sigma at the visited points and the end, instead of sin^2 of even steps.",
-        ),
+        opt.Option("num_train_timesteps", 1000, int, "Kept for the checkpoint's sake: time is continuous.", minimum=1),
+        opt.Option("trained_betas", None, (list, None), "sigma at the visited points and the end, in place of sin^2."),
     )
 
     def make_clock(self) -> AngleClock:
@@ -57,9 +50,8 @@ class IPNDMScheduler(Scheduler):
         return "at alpha = 0 the first row takes x for noise, whatever the data"
 
     def rows(self, grid: Grid, run: RunOptions) -> Iterable[Rows]:
-        for order, weights in enumerate(ADAMS_BASHFORTH, start=1):
-            i = np.arange(len(grid))
-            i = i[np.minimum(i + 1, 4) == order]
+        for i, order in alike(np.minimum(np.arange(len(grid)) + 1, 4)):
+            weights = ADAMS_BASHFORTH[order - 1]
             at, to = grid.columns(i), grid.columns(i + 1)
             blind = (at.alpha == 0) & (len(grid) > 1)
 
@@ -69,5 +61,4 @@ class IPNDMScheduler(Scheduler):
                 x0 = np.where(at.alpha == 0, np.where(blind, 0, s.x0), (s.x - at.sigma * eps) / at.alpha)
                 return to.alpha * x0 + to.sigma * eps, *past[:3]
 
-            if len(i):
-                yield Rows(i, grid[i], grid[i + 1], update, i)
+            yield Rows(i, grid[i], grid[i + 1], update, i)

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
+from components.schedulers.base import Array, Grid
 from components.schedulers.euler_ancestral_discrete import ancestral
 from components.schedulers.kdpm2_discrete import KDPM2DiscreteScheduler
-from components.schedulers.noise import Array
-from components.schedulers.schedule import Grid
 
 
 class KDPM2AncestralDiscreteScheduler(KDPM2DiscreteScheduler):

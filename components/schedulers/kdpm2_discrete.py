@@ -6,11 +6,8 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from components.schedulers.base import RunOptions, SigmaScheduler
-from components.schedulers.noise import Array
-from components.schedulers.options import BETAS, EPS_X0_V, SIGMAS, SPACING, with_defaults
-from components.schedulers.schedule import Grid
-from components.schedulers.tableau import Rows, State
+from components.schedulers import options as opt
+from components.schedulers.base import Array, Grid, Rows, RunOptions, SigmaScheduler, State
 
 
 class KDPM2DiscreteScheduler(SigmaScheduler):
@@ -21,7 +18,7 @@ class KDPM2DiscreteScheduler(SigmaScheduler):
 
     aliases = ("dpm2", "kdpm2")
     order = convergence = 2
-    OPTIONS = (*with_defaults(BETAS, beta_start=0.00085, beta_end=0.012), *SIGMAS, *EPS_X0_V, *SPACING)
+    OPTIONS = opt.SIGMA_SPACE_OF_SD
 
     def history(self, run: RunOptions) -> int:
         return 1

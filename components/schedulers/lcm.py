@@ -6,11 +6,8 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from components.schedulers.base import RunOptions, Scheduler
-from components.schedulers.noise import Array
-from components.schedulers.options import LCM_OPTIONS
-from components.schedulers.schedule import Grid
-from components.schedulers.tableau import Rows, State
+from components.schedulers import options as opt
+from components.schedulers.base import Array, Grid, Rows, RunOptions, Scheduler, State
 
 SIGMA_DATA = 0.5
 
@@ -23,7 +20,7 @@ class LCMScheduler(Scheduler):
 
     aliases = ("lcm",)
     convergence = None
-    OPTIONS = LCM_OPTIONS
+    OPTIONS = opt.LCM_OPTIONS
 
     def spaced_timesteps(self, kind: str, steps: int) -> Array:
         """An even choice among the `original_inference_steps` timesteps k, 2k, … less one; more steps fill the gaps."""

@@ -6,12 +6,9 @@ from collections.abc import Iterable
 
 import numpy as np
 
+from components.schedulers import options as opt
 from components.schedulers.adams import adams_weights
-from components.schedulers.base import RunOptions, SigmaScheduler
-from components.schedulers.noise import Array
-from components.schedulers.options import BETAS, EPS_X0_V, SIGMAS, SPACING, Option
-from components.schedulers.schedule import Grid
-from components.schedulers.tableau import Rows, State, Update
+from components.schedulers.base import Array, Grid, Rows, RunOptions, SigmaScheduler, State, Update, alike
 
 
 class LMSDiscreteScheduler(SigmaScheduler):
@@ -22,11 +19,8 @@ class LMSDiscreteScheduler(SigmaScheduler):
 
     aliases = ("lms",)
     OPTIONS = (
-        *BETAS,
-        *SIGMAS,
-        *EPS_X0_V,
-        *SPACING,
-        Option("order", 4, int, "How many outputs a step looks at.", minimum=1, maximum=4, run=True),
+        *opt.SIGMA_SPACE,
+        opt.Option("order", 4, int, "How many outputs a step looks at.", minimum=1, maximum=4, run=True),
     )
 
     @property
@@ -37,11 +31,8 @@ class LMSDiscreteScheduler(SigmaScheduler):
         return run.order - 1
 
     def rows(self, grid: Grid, run: RunOptions) -> Iterable[Rows]:
-        for order in range(1, run.order + 1):
-            i = np.arange(len(grid))
-            i = i[np.minimum(i + 1, run.order) == order]
-            if len(i):
-                yield Rows(i, grid[i], grid[i + 1], _multistep(adams_weights(grid.levels.sigma, i, order)), i)
+        for i, order in alike(np.minimum(np.arange(len(grid)) + 1, run.order)):
+            yield Rows(i, grid[i], grid[i + 1], _multistep(adams_weights(grid.levels.sigma, i, order)), i)
 
 
 def _multistep(weights: Array) -> Update:

@@ -42,12 +42,9 @@ class Option:
             return f"is {value!r}, which is not one of its values"
         if isinstance(value, int | float) and not self.minimum <= value <= self.maximum:
             return f"is {value!r}, but must be {_range(self.minimum, self.maximum)}"
-        if (
-            isinstance(value, list | tuple)
-            and value != self.default
-            and not (value and all(_is(v, float) for v in value))
-        ):
-            return "must be a list of numbers, and not an empty one"
+        if isinstance(value, list | tuple) and value != self.default:
+            sound = value and all(_is(v, float) for v in value)
+            return None if sound else "must be a list of numbers, and not an empty one"
         return None
 
 
@@ -149,8 +146,6 @@ def _range(low: float, high: float) -> str:
     return f"at most {high:g}" if math.isinf(low) else f"between {low:g} and {high:g}"
 
 
-# ---- options that several schedulers share -------------------------------------------------------------------------
-
 SIGMA_FLAGS = {
     "use_karras_sigmas": "karras",
     "use_exponential_sigmas": "exponential",
@@ -190,19 +185,11 @@ SIGMA_RANGE = (
     Option("sigma_min", None, (float, None), "Smallest sigma of a sigma spacing.", minimum=0),
     Option("sigma_max", None, (float, None), "Largest sigma of a sigma spacing.", minimum=0),
 )
+ENDS = ("zero", "sigma_min")
 FINAL_SIGMA = (
-    Option(
-        "final_sigmas_type",
-        "zero",
-        str,
-        "Where the last step ends: at sigma = 0, or at the smallest of the clock.",
-        choices=("zero", "sigma_min"),
-    ),
+    Option("final_sigmas_type", "zero", str, "Where the last step ends: at 0, or at the clock's least.", choices=ENDS),
 )
-ETA = Option(
-    "eta", 0.0, float, "Share of the posterior's noise: 0 is deterministic DDIM, 1 is DDPM.", minimum=0, run=True
-)
-
+ETA = Option("eta", 0.0, float, "Share of the posterior's noise: 0 is DDIM, 1 is DDPM.", minimum=0, run=True)
 CHURN = (
     Option("s_churn", 0.0, float, "Noise added before each step (Karras et al. 2022, table 5).", minimum=0, run=True),
     Option("s_tmin", 0.0, float, "Churn only at sigma above this.", minimum=0, run=True),
@@ -217,23 +204,67 @@ def prediction_type(*choices: str) -> tuple[Option, ...]:
 
 EPS_X0_V = prediction_type("epsilon", "sample", "v_prediction")
 EPS_X0_V_FLOW = prediction_type("epsilon", "sample", "v_prediction", "flow_prediction")
+LEARNED = ("learned", "learned_range")
 VARIANCE_TYPE = Option(
-    "variance_type",
-    None,
-    (str, None),
-    "Set where the network predicts a variance as well, in further channels that this sampler does not read.",
-    choices=("learned", "learned_range"),
+    "variance_type", None, (str, None), "Set where the network predicts a variance too, unread.", choices=LEARNED
 )
+ALGORITHMS = ("dpmsolver", "dpmsolver++", "sde-dpmsolver", "sde-dpmsolver++")
+ALGORITHM = Option("algorithm_type", "dpmsolver++", str, "Of x0 (++) or eps; the ODE or the SDE.", choices=ALGORITHMS)
+SOLVER_ORDER = Option("solver_order", 2, int, "How many outputs a step looks at.", minimum=1, maximum=3)
+SOLVER_TYPE = Option("solver_type", "midpoint", str, "How second order uses the slope.", choices=("midpoint", "heun"))
+LOWER_ORDER_FINAL = Option("lower_order_final", True, bool, "Lower the order over the last of fewer than 15 steps.")
+EULER_AT_FINAL = Option("euler_at_final", False, bool, "Make the last step first order.")
+LAMBDA_MIN = Option("lambda_min_clipped", -math.inf, float, "Leave out timesteps of lambda below this (cosine betas).")
+THIRD_ORDER = Option("corrected_third_order", False, bool, "Third order whose second difference has its factor 2.")
+LENGTH = Option("num_train_timesteps", 1000, int, "What sigma = 1 is told as.", minimum=1)
+SHIFT = Option("shift", 1.0, float, "Shift of sigma towards noise (arXiv 2403.03206, eq. 23).", minimum=0)
+DYNAMIC = (
+    Option("use_dynamic_shifting", False, bool, "Shift by the picture's size, with `mu`, instead."),
+    Option("time_shift_type", "exponential", str, "Of dynamic shifting.", choices=("exponential", "linear")),
+    Option("mu", None, (float, None), "Amount of dynamic shifting.", run=True),
+)
+TERMINAL = Option("shift_terminal", None, (float, None), "Stretch: the last sigma read.", minimum=0, maximum=1)
+FLOW_OPTIONS = (
+    LENGTH,
+    SHIFT,
+    *DYNAMIC,
+    Option("base_shift", 0.5, (float, None), "mu at base_image_seq_len."),
+    Option("max_shift", 1.15, (float, None), "mu at max_image_seq_len."),
+    Option("base_image_seq_len", 256, (int, None), "Tokens of the smallest picture."),
+    Option("max_image_seq_len", 4096, (int, None), "Tokens of the largest picture."),
+    Option("invert_sigmas", False, bool, "Run from data to noise.", choices=(False,)),
+    TERMINAL,
+    *SIGMAS,
+)
+FLOW_SIGMAS = (
+    Option("use_flow_sigmas", False, bool, "Sample a rectified flow instead of a network trained on betas."),
+    Option("flow_shift", 1.0, float, "Shift of a flow's sigma towards noise (arXiv 2403.03206, eq. 23).", minimum=0),
+)
+EDM_OPTIONS = (
+    Option("sigma_min", 0.002, float, "Smallest sigma.", minimum=0),
+    Option("sigma_max", 80.0, float, "Largest sigma.", minimum=0),
+    Option("sigma_data", 0.5, float, "Standard deviation of the data.", minimum=0),
+    Option("sigma_schedule", "karras", str, "Spacing of sigma.", choices=("karras", "exponential")),
+    Option("num_train_timesteps", 1000, int, "Kept for the checkpoint's sake: time is continuous.", minimum=1),
+    *prediction_type("epsilon", "v_prediction"),
+    Option("rho", 7.0, float, "Exponent of the Karras spacing."),
+    *FINAL_SIGMA,
+)
+EXPONENTIAL = (*BETAS, *EPS_X0_V_FLOW, *THRESHOLD, LOWER_ORDER_FINAL, *SIGMAS, *FLOW_SIGMAS)
+"""Of the exponential integrators, for networks trained on betas or flows."""
+DPM_SOLVER = (*EXPONENTIAL, SOLVER_ORDER, ALGORITHM, SOLVER_TYPE, LAMBDA_MIN, VARIANCE_TYPE)
+MULTISTEP = (SOLVER_ORDER, SOLVER_TYPE, LOWER_ORDER_FINAL, EULER_AT_FINAL, THIRD_ORDER)
+POSTERIOR = (*BETAS, *CLIP, *EPS_X0_V, *with_defaults(SPACING, timestep_spacing="leading"), *RESCALE)
+"""Of DDPM and its kin, on the variance-preserving scale."""
+SIGMA_SPACE = (*BETAS, *EPS_X0_V, *SIGMAS, *SPACING)
+"""Of k-diffusion's samplers, on the scale x0 + sigma eps; SD's betas were the default of some."""
+SIGMA_SPACE_OF_SD = with_defaults(SIGMA_SPACE, beta_start=0.00085, beta_end=0.012)
 LCM_OPTIONS = (
-    *with_defaults(BETAS, beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear"),
-    Option("original_inference_steps", 50, int, "Steps of the schedule the student was distilled on.", minimum=1),
-    *with_defaults(CLIP, clip_sample=False),
+    *with_defaults(POSTERIOR, beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", clip_sample=False),
     *ALPHA_END,
-    *EPS_X0_V,
     *THRESHOLD,
-    *with_defaults(SPACING, timestep_spacing="leading"),
+    Option("original_inference_steps", 50, int, "Steps of the schedule the student was distilled on.", minimum=1),
     Option("timestep_scaling", 10.0, float, "Factor on t in the boundary condition of the student."),
-    *RESCALE,
     Option("strength", 1.0, float, "Share of the original schedule to run.", minimum=0, maximum=1, run=True),
 )
 """Of samplers for students of few steps; spacing and offset are kept for the checkpoint's sake and play no part."""

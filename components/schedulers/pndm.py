@@ -6,11 +6,8 @@ from collections.abc import Generator, Iterable
 
 import numpy as np
 
-from components.schedulers.base import RunOptions, Scheduler
-from components.schedulers.noise import Array
-from components.schedulers.options import ALPHA_END, BETAS, SPACING, Option, prediction_type, with_defaults
-from components.schedulers.schedule import Grid
-from components.schedulers.tableau import Level, Rows, State, Update
+from components.schedulers import options as opt
+from components.schedulers.base import Array, Grid, Level, Rows, RunOptions, Scheduler, State, Update, alike
 
 ADAMS_BASHFORTH = ((1,), (3 / 2, -1 / 2), (23 / 12, -16 / 12, 5 / 12), (55 / 24, -59 / 24, 37 / 24, -9 / 24))
 """Weights of the newest output and of those before it (eq. 12 and its lower orders)."""
@@ -29,11 +26,11 @@ class PNDMScheduler(Scheduler):
 
     aliases = ("pndm", "plms")
     OPTIONS = (
-        *BETAS,
-        Option("skip_prk_steps", False, bool, "Start without Runge-Kutta steps (SD 1.x: true)."),
-        *with_defaults(ALPHA_END, set_alpha_to_one=False),
-        *prediction_type("epsilon", "v_prediction"),
-        *with_defaults(SPACING, timestep_spacing="leading"),
+        *opt.BETAS,
+        opt.Option("skip_prk_steps", False, bool, "Start without Runge-Kutta steps (SD 1.x: true)."),
+        *opt.with_defaults(opt.ALPHA_END, set_alpha_to_one=False),
+        *opt.prediction_type("epsilon", "v_prediction"),
+        *opt.with_defaults(opt.SPACING, timestep_spacing="leading"),
     )
 
     @property
@@ -49,12 +46,10 @@ class PNDMScheduler(Scheduler):
     def rows(self, grid: Grid, run: RunOptions) -> Iterable[Rows]:
         start = self._trapezoid(grid) if self.skip_prk_steps else self._runge_kutta(grid)
         first, known, done = yield from start
-        for order in range(1, 5):
-            i = np.arange(done, len(grid))
-            i = i[np.minimum(i - done + known + 1, 4) == order]
-            if len(i):
-                at, to = grid[i], grid[i + 1]
-                yield Rows(first + i - done, at, to, self._multistep(at, to, ADAMS_BASHFORTH[order - 1]), i)
+        for later, order in alike(np.minimum(np.arange(len(grid) - done) + known + 1, 4)):
+            i = done + later
+            at, to = grid[i], grid[i + 1]
+            yield Rows(first + later, at, to, self._multistep(at, to, ADAMS_BASHFORTH[order - 1]), i)
 
     def _multistep(self, at: Level, to: Level, weights: tuple[float, ...]) -> Update:
         def update(s: State) -> tuple[Array, ...]:

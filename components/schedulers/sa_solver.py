@@ -7,25 +7,13 @@ from typing import Any
 
 import numpy as np
 
+from components.schedulers import options as opt
 from components.schedulers.adams import lagrange_integrals
-from components.schedulers.base import RunOptions
+from components.schedulers.base import Array, Grid, Rows, RunOptions, State, alike
 from components.schedulers.dpm_solver_multistep import DPMSolverMultistepScheduler
-from components.schedulers.exponential import LAMBDA_MIN, LOWER_ORDER_FINAL, Integrator, multistep_orders
-from components.schedulers.flow import FLOW_SIGMAS
-from components.schedulers.noise import Array
-from components.schedulers.options import (
-    BETAS,
-    EPS_X0_V_FLOW,
-    SIGMAS,
-    SPACING,
-    THRESHOLD,
-    VARIANCE_TYPE,
-    Option,
-    OptionProblem,
-)
-from components.schedulers.schedule import Grid
-from components.schedulers.tableau import Rows, State
+from components.schedulers.exponential import Integrator, multistep_orders
 
+ALGORITHMS = ("data_prediction", "noise_prediction")
 TAU = {"start": 200, "end": 800, "value": 1.0}
 
 
@@ -41,36 +29,25 @@ class SASolverScheduler(DPMSolverMultistepScheduler):
     aliases = ("sa_solver",)
     euler_at_final = False
     OPTIONS = (
-        *BETAS,
-        Option("predictor_order", 2, int, "Outputs that a prediction looks at.", minimum=1, maximum=4),
-        Option("corrector_order", 2, int, "Outputs that a correction looks at, the new one included.", minimum=0),
-        *EPS_X0_V_FLOW,
-        Option("tau", TAU, dict, "Share of the SDE's noise, and from which to which timestep."),
-        *THRESHOLD,
-        Option(
-            "algorithm_type",
-            "data_prediction",
-            str,
-            "Integrate x0 or eps.",
-            choices=("data_prediction", "noise_prediction"),
-        ),
-        LOWER_ORDER_FINAL,
-        *SIGMAS,
-        *FLOW_SIGMAS,
-        LAMBDA_MIN,
-        VARIANCE_TYPE,
-        *SPACING,
+        *opt.EXPONENTIAL,
+        opt.Option("predictor_order", 2, int, "Outputs that a prediction looks at.", minimum=1, maximum=4),
+        opt.Option("corrector_order", 2, int, "Outputs that a correction looks at, the new one included.", minimum=0),
+        opt.Option("tau", TAU, dict, "Share of the SDE's noise, and from which to which timestep."),
+        opt.Option("algorithm_type", "data_prediction", str, "Integrate x0 or eps.", choices=ALGORITHMS),
+        opt.LAMBDA_MIN,
+        opt.VARIANCE_TYPE,
+        *opt.SPACING,
     )
 
     @classmethod
-    def check_options(cls, options: Mapping[str, Any]) -> list[OptionProblem]:
+    def check_options(cls, options: Mapping[str, Any]) -> list[opt.OptionProblem]:
         problems, tau = super().check_options(options), options.get("tau", TAU)
         fits = (
             isinstance(tau, Mapping) and set(tau) == set(TAU) and all(isinstance(v, int | float) for v in tau.values())
         )
         if isinstance(tau, Mapping) and not (fits and tau["value"] >= 0):
             problems.append(
-                OptionProblem("tau", f"is {dict(tau)!r}, but must be numbers, none below 0, for", tuple(TAU))
+                opt.OptionProblem("tau", f"is {dict(tau)!r}, but must be numbers, none below 0, for", tuple(TAU))
             )
         return problems
 
@@ -99,9 +76,7 @@ class SASolverScheduler(DPMSolverMultistepScheduler):
         limit = np.arange(count, 0, -1) + 2 if self.lower_order_final else count
         corrects = np.minimum(np.minimum(np.arange(count) + 1, limit), self.corrector_order)
         corrects[0] = 0
-        for predict, correct in sorted(set(zip(predicts.tolist(), corrects.tolist(), strict=True))):
-            i = np.flatnonzero((predicts == predict) & (corrects == correct))
-            yield self._pair(grid, i, predict, correct)
+        return (self._pair(grid, *rows) for rows in alike(predicts, corrects))
 
     def _pair(self, grid: Grid, i: Array, predict: int, correct: int) -> Rows:
         at, (keep, std) = grid.columns(i), self._kept(grid, i)

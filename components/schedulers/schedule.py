@@ -5,7 +5,7 @@ A `Schedule` is the wish, a `Grid` the levels it comes to on one scheduler's clo
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,11 +13,10 @@ import numpy as np
 
 from components.schedulers import spacing as space
 from components.schedulers.noise import Array
-from components.schedulers.options import OptionProblem, nearest
+from components.schedulers.options import ENDS, OptionProblem, nearest
 from components.schedulers.tableau import Level
 
 SPACINGS = (*space.TRAINING_SPACINGS, *space.TIMESTEP_SPACINGS, *space.SIGMA_SPACINGS)
-ENDS = ("zero", "sigma_min")
 DEFAULT_STEPS = 50
 
 
@@ -33,9 +32,21 @@ class Grid:
     def __getitem__(self, index: Any) -> Level:
         return self.levels[index]
 
+    def steps(self) -> tuple[Array, Level, Level]:
+        """(numbers of all steps, the levels they start from, the levels they end at), the levels as columns."""
+        i = np.arange(len(self))
+        return i, self.columns(i), self.columns(i + 1)
+
     def columns(self, index: Array) -> Level:
         """Levels as columns (n, 1), so that a formula broadcasts over basis vectors."""
         return self.levels[index[:, None]]
+
+
+def alike(*columns: Array) -> Iterator[tuple[Any, ...]]:
+    """(rows, value, …) for each combination of values that rows have in these columns (N,): they share a formula."""
+    for values in sorted(set(zip(*(column.tolist() for column in columns), strict=True))):
+        same = [column == value for column, value in zip(columns, values, strict=True)]
+        yield np.flatnonzero(np.all(same, axis=0)), *values
 
 
 @dataclass(frozen=True)
@@ -53,8 +64,8 @@ class Schedule:
     steps: int | None = None
     timesteps: Sequence[float] | None = None
     sigmas: Sequence[float] | None = None
-    spacing: str | None = None
     final_sigma: str | float | None = None
+    spacing: str | None = None
 
     def end(self, clock: Any, default: float) -> float:
         """Noise-to-signal ratio at which the last step ends."""
@@ -115,8 +126,6 @@ def _listing_problems(values: Sequence[float] | None, least: int, low: float, as
     if not np.isfinite(array).all() or (array < low).any():
         yield f"must be finite numbers, none below {low:g}"
     elif (wrong := np.diff(array) <= 0 if ascending else np.diff(array) >= 0).any():
-        i, way = (
-            int(wrong.argmax()),
-            "ascend, from little noise to much" if ascending else "descend, from much noise to little",
-        )
+        i, way = int(wrong.argmax()), "ascend, from little noise to much"
+        way = way if ascending else "descend, from much noise to little"
         yield f"must {way}, but {values[i]:g} is followed by {values[i + 1]:g}"

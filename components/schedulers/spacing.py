@@ -107,9 +107,6 @@ def resample_log_linear(sigmas: Sequence[float] | Array, steps: int) -> Array:
     return np.exp(np.interp(np.linspace(0, 1, steps + 1), np.linspace(0, 1, len(levels)), levels))
 
 
-# ---- transforms of a listed schedule: N + 1 levels in, fewer or as many out ----------------------------------------
-
-
 def discard_penultimate(sigmas: Sequence[float] | Array) -> Array:
     """Without the last level but one: what k-diffusion does for second-order samplers, which waste it. Ask N + 1."""
     levels = np.asarray(sigmas, np.float64)

@@ -238,7 +238,9 @@ class Tableau:
         move[..., 0] += output * self.point_mass[:, :1]
         # A learned variance may be anything between its bounds: the smaller one is what is proved.
         std = np.exp(np.nan_to_num(self.log_variance[:, :1]) / 2) * self.takes_noise[:, None]
-        return move, output * self.point_mass[:, 1:] + x0, self.update[..., registers + 2] * std
+        # Where there is no noise to see, any answer agrees with the data: it is a draw that the run then keeps to.
+        blind = self.read[:, 1:] == 0
+        return move, output * self.point_mass[:, 1:] + x0, self.update[..., registers + 2] * std + output * blind
 
 
 def trace(

@@ -6,19 +6,17 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from components.schedulers.base import RunOptions
+from components.schedulers import options as opt
+from components.schedulers.base import Array, Grid, Rows, RunOptions, State
 from components.schedulers.lcm import LCMScheduler
-from components.schedulers.noise import Array, variance_preserving
-from components.schedulers.options import ETA, LCM_OPTIONS, with_defaults
-from components.schedulers.schedule import Grid
-from components.schedulers.tableau import Rows, State
+from components.schedulers.noise import variance_preserving
 
 
 class TCDScheduler(LCMScheduler):
     """DDIM to the level s of timestep (1 - eta) t', below the next one, then fresh noise up to it (algorithm 4)."""
 
     aliases = ("tcd",)
-    OPTIONS = (*LCM_OPTIONS, *with_defaults((ETA,), eta=0.3))
+    OPTIONS = (*opt.LCM_OPTIONS, *opt.with_defaults((opt.ETA,), eta=0.3))
 
     @property
     def convergence(self) -> int | None:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from components.schedulers import options as opt
+from components.schedulers.base import Array
 from components.schedulers.ddpm import VARIANCES, DDPMScheduler
-from components.schedulers.noise import Array
-from components.schedulers.options import BETAS, CLIP, Option, prediction_type
 
 
 class UnCLIPScheduler(DDPMScheduler):
@@ -15,11 +15,11 @@ class UnCLIPScheduler(DDPMScheduler):
     aliases = ("unclip",)
     timestep_spacing = "linspace"
     OPTIONS = (
-        BETAS[0],
-        Option("variance_type", "fixed_small_log", str, "Variance of a step.", choices=VARIANCES),
-        *CLIP,
-        *prediction_type("epsilon", "sample"),
-        Option("beta_schedule", "squaredcos_cap_v2", str, "Curve of the betas.", choices=("squaredcos_cap_v2",)),
+        opt.BETAS[0],
+        opt.Option("variance_type", "fixed_small_log", str, "Variance of a step.", choices=VARIANCES),
+        *opt.CLIP,
+        *opt.prediction_type("epsilon", "sample"),
+        opt.Option("beta_schedule", "squaredcos_cap_v2", str, "Curve of the betas.", choices=("squaredcos_cap_v2",)),
     )
 
     def spaced_timesteps(self, kind: str, steps: int) -> Array:

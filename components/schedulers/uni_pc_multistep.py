@@ -6,24 +6,10 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from components.schedulers.base import RunOptions
+from components.schedulers import options as opt
+from components.schedulers.base import Array, Grid, Rows, RunOptions, State, alike
 from components.schedulers.dpm_solver_multistep import DPMSolverMultistepScheduler
-from components.schedulers.exponential import LOWER_ORDER_FINAL, Integrator, multistep_orders
-from components.schedulers.flow import DYNAMIC, FLOW_SIGMAS, TERMINAL
-from components.schedulers.noise import Array
-from components.schedulers.options import (
-    BETAS,
-    EPS_X0_V_FLOW,
-    FINAL_SIGMA,
-    RESCALE,
-    SIGMA_RANGE,
-    SIGMAS,
-    SPACING,
-    THRESHOLD,
-    Option,
-)
-from components.schedulers.schedule import Grid
-from components.schedulers.tableau import Rows, State
+from components.schedulers.exponential import Integrator, multistep_orders
 
 
 class UniPCMultistepScheduler(DPMSolverMultistepScheduler):
@@ -34,23 +20,18 @@ class UniPCMultistepScheduler(DPMSolverMultistepScheduler):
 
     aliases = ("unipc", "uni_pc")
     OPTIONS = (
-        *BETAS,
-        Option("solver_order", 2, int, "How many outputs a prediction looks at.", minimum=1, maximum=4),
-        *EPS_X0_V_FLOW,
-        *THRESHOLD,
-        Option("predict_x0", True, bool, "Integrate x0 instead of eps."),
-        Option("solver_type", "bh2", str, "B(h): h, or e^h - 1.", choices=("bh1", "bh2")),
-        LOWER_ORDER_FINAL,
-        Option("disable_corrector", [], list, "Steps after which not to correct."),
-        *SIGMAS,
-        *FLOW_SIGMAS,
-        *FINAL_SIGMA,
-        *SIGMA_RANGE,
-        *SPACING,
-        *RESCALE,
-        *DYNAMIC,
-        TERMINAL,
-        Option("solver_p", None, (None,), "Another scheduler as predictor: not here, so leave it null."),
+        *opt.EXPONENTIAL,
+        opt.Option("solver_order", 2, int, "How many outputs a prediction looks at.", minimum=1, maximum=4),
+        opt.Option("predict_x0", True, bool, "Integrate x0 instead of eps."),
+        opt.Option("solver_type", "bh2", str, "B(h): h, or e^h - 1.", choices=("bh1", "bh2")),
+        opt.Option("disable_corrector", [], list, "Steps after which not to correct."),
+        *opt.FINAL_SIGMA,
+        *opt.SIGMA_RANGE,
+        *opt.SPACING,
+        *opt.RESCALE,
+        *opt.DYNAMIC,
+        opt.TERMINAL,
+        opt.Option("solver_p", None, (None,), "Another scheduler as predictor: not here, so leave it null."),
     )
     lambda_min_clipped = -float("inf")
 
@@ -79,9 +60,7 @@ class UniPCMultistepScheduler(DPMSolverMultistepScheduler):
         orders = self.orders(grid)
         corrects = np.array([i > 0 and i - 1 not in self.disable_corrector for i in range(len(grid))])
         before = np.where(corrects, np.append(0, orders[:-1]), 0)
-        for predict, correct in sorted(set(zip(orders.tolist(), before.tolist(), strict=True))):
-            i = np.flatnonzero((orders == predict) & (before == correct))
-            yield self._pair(grid, i, predict, correct)
+        return (self._pair(grid, *rows) for rows in alike(orders, before))
 
     def _pair(self, grid: Grid, i: Array, predict: int, correct: int) -> Rows:
         at = grid.columns(i)

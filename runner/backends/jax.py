@@ -28,7 +28,7 @@ from components.jax_models.unet_2d_condition import UNet2DConditionModel
 from runner.backends.base import SAVING_NOTHING, AfterRow, Conditioning, Guidance, NoiseSource, NoiseSpec, Saving
 from runner.backends.jax_devices import Layout, keep_programs, name_of, pick_devices, pick_dtype, set_threads
 from runner.backends.jax_engine import SEGMENT, clipping, segments, start
-from runner.backends.jax_noise import DeviceNoise, HostNoise
+from runner.backends.jax_noise import HostNoise, Source, seeded
 from runner.backends.jax_programs import (
     denoise_rows,
     doubles,
@@ -132,7 +132,7 @@ class JaxBackend:
         self,
         unet: Component,
         table: Tableau,
-        noise: NoiseSpec | NoiseSource | DeviceNoise | HostNoise,
+        noise: NoiseSpec | NoiseSource | Source,
         conditioning: Conditioning,
         guidance: Guidance,
         after_row: AfterRow,
@@ -176,17 +176,10 @@ class JaxBackend:
                 done = end
         return state[0, :count]
 
-    def _source(
-        self, noise: NoiseSpec | NoiseSource | DeviceNoise | HostNoise, table: Tableau
-    ) -> DeviceNoise | HostNoise:
-        """A Brownian path is drawn on the host wherever the other noise is."""
-        if isinstance(noise, DeviceNoise | HostNoise):
-            return noise
-        if not isinstance(noise, NoiseSpec):
-            return HostNoise(noise, self.layout)
-        if noise.on_device and table.brownian is None:
-            return DeviceNoise.seeded(noise.seeds, noise.shape, self.layout)
-        return HostNoise.seeded(table, noise.seeds, noise.shape, self.layout)
+    def _source(self, noise: NoiseSpec | NoiseSource | Source, table: Tableau) -> Source:
+        if isinstance(noise, NoiseSpec):
+            return seeded(table, noise, self.layout)
+        return noise if isinstance(noise, Source) else HostNoise(noise, self.layout)
 
     def decode(self, vae: Component | None, latents: Array, upcast: bool = False) -> Array:
         """See `Backend.decode`. One image at a time on each device: a single program, whatever the batch."""

@@ -79,9 +79,13 @@ class Layout:
             kernel, x = lax.optimization_barrier((kernel, x))
             return lax.with_sharding_constraint(kernel, self.everywhere), x
 
-        before = bring.set(brought) if self.shares_parameters else None
-        yield
-        if before is not None:
+        if not self.shares_parameters:
+            yield
+            return
+        before = bring.set(brought)
+        try:
+            yield
+        finally:
             bring.reset(before)
 
     def padded(self, images: int) -> int:

@@ -8,6 +8,7 @@ whatever the network's dtype, and the same in any batch.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
@@ -20,6 +21,7 @@ from runner.backends.jax_engine import SEGMENT, Segment, per_image
 
 if TYPE_CHECKING:
     from components.schedulers import Tableau
+    from runner.backends.base import NoiseSpec
 
 
 class Noise(NamedTuple):
@@ -92,6 +94,46 @@ class DeviceNoise:
     def rows(self, segment: Segment) -> Noise:
         """What `draw` needs for the rows of a segment."""
         return Noise(keys=self._keys, first=jnp.int32(segment.first + 1))
+
+
+class MixedNoise:
+    """For a stack whose images draw on the device but for those that follow a Brownian path, which the host does.
+
+    Each image has what it would have alone.
+    """
+
+    def __init__(self, table: Tableau, seeds: Sequence[int], shape: Sequence[int], layout: Layout) -> None:
+        """`table.brownian` (B, 2) is nan for the images that follow no path."""
+        self.images = len(seeds)
+        self._host = HostNoise.seeded(table, seeds, shape, layout)
+        self._device = DeviceNoise.seeded(seeds, shape, layout)
+        self._follows = ~np.isnan(np.asarray(table.brownian)[:, 0])
+        self._from_host = per_image(layout.share_out(self._follows))
+        self._shape = tuple(shape)
+
+    def first(self) -> Array:
+        """(B, C, h, w): the draw for the initial latents."""
+        return jnp.where(self._from_host, self._host.first(), self._device.first())
+
+    def rows(self, segment: Segment) -> Noise:
+        """The draws of a segment, of which there must be no other order than first to last."""
+        host = self._host.rows(replace(segment, wanted=segment.wanted & self._follows)).drawn
+        device, wanted = self._device.rows(segment), segment.rows.takes_noise
+        drawn = lax.map(lambda place: draw(device, self._shape, place, wanted[place]), jnp.arange(SEGMENT))
+        return Noise(jnp.where(self._from_host, host, drawn))
+
+
+Source = HostNoise | DeviceNoise | MixedNoise
+
+
+def seeded(table: Tableau, spec: NoiseSpec, layout: Layout) -> Source:
+    """Where a batch's noise comes from, given the seeds of its images: a path is drawn on the host in any case."""
+    if not spec.on_device:
+        return HostNoise.seeded(table, spec.seeds, spec.shape, layout)
+    if table.brownian is None:
+        return DeviceNoise.seeded(spec.seeds, spec.shape, layout)
+    kind = HostNoise.seeded if np.isfinite(table.brownian).all() else MixedNoise
+    return kind(table, spec.seeds, spec.shape, layout)
 
 
 def draw(noise: Noise, shape: tuple[int, ...], place: Array, wanted: Array) -> Array:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import math
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import replace
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -41,9 +40,8 @@ class Steering(NamedTuple):
 
 
 def doubles(conditioning: Conditioning, guidance: Guidance) -> bool:
-    """Whether the network is called twice a row: where any image's guidance asks for it."""
-    strongest = replace(guidance, scale=float(np.max(guidance.scale)))
-    return strongest.doubles and conditioning.negative is not None
+    """Whether the network is called twice a row."""
+    return guidance.doubles and conditioning.negative is not None
 
 
 def steer(conditioning: Conditioning, guidance: Guidance, count: int, layout: Layout) -> Steering:

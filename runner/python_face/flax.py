@@ -32,7 +32,7 @@ from runner.pipelines import text_to_image, text_to_image_xl
 from runner.pipelines.base import at_home
 from runner.pipelines.text_to_image import tokens
 from runner.plan import checkpoint_source, find_pipeline, size_problems
-from runner.python_face.flax_arguments import flat, keys_of, noise_from, one_copy
+from runner.python_face.flax_arguments import Call, one_copy
 from runner.python_face.images import ImagePipelineOutput, StableDiffusionPipelineOutput, check_output_type, picture
 
 logger = logging.getLogger(__name__)
@@ -147,45 +147,32 @@ class FlaxDiffusionPipeline:
     ) -> Array:
         """Images (B, H, W, C) in [0, 1], or latents (B, C, h, w); with an axis of devices in front if ids have it."""
         backend, layout = self._backend, self._backend.layout
-        devices = layout.count
-        ids, groups = flat("prompt_ids", prompt_ids, self._ids_axes, devices)
-        negative = (
-            None if neg_prompt_ids is None else flat("neg_prompt_ids", neg_prompt_ids, self._ids_axes, devices)[0]
-        )
-        latents = None if latents is None else flat("latents", latents, 4, devices)[0]
         configs = {name: part.config for name, part in self._parts.items() if isinstance(part, Component)}
         height, width = (asked or usual for asked, usual in zip(size, self.kind.default_size(configs), strict=True))
         factor = self.kind.vae_factor(configs)
         shape = (self.kind.latent_channels(configs), height // factor, width // factor)
-        keys, scale = keys_of(prng_seed, groups), np.asarray(guidance_scale, np.float32).reshape(-1)
-        problems = size_problems({"height": height, "width": width}, factor)
-        for name, given, wanted in (
-            ("latents", latents, (len(ids), *shape)),
-            ("neg_prompt_ids", negative, ids.shape),
-            ("guidance_scale", scale, (len(ids) if len(scale) > 1 else 1,)),
-        ):
-            if given is not None and given.shape != wanted:
-                problems.append(Problem(name, f"the shape is {list(given.shape)}, but this call takes {list(wanted)}"))
-        if problems:
+        if problems := [
+            *size_problems({"height": height, "width": width}, factor),
+            *self.kind.fit_problems(None, configs),
+        ]:
             raise RecipeError(problems)
+        call = Call.of(prompt_ids, neg_prompt_ids, prng_seed, latents, guidance_scale, self._ids_axes, shape, layout)
         table = at_home(self.kind, self._plain_scheduler(params)).tableau(steps)  # type: ignore[arg-type]
-        parts = {
-            name: replace(part, parameters=one_copy(name, params, part.parameters, layout))
-            if isinstance(part, Component)
-            else part
-            for name, part in self._parts.items()
-        }
-        drawn = backend.denoise(
-            parts["unet"],
-            table,
-            noise_from(keys, len(ids) // len(keys), shape, latents, table, layout),
-            self._conditioning(parts, ids, negative, (height, width)),
-            self.kind.guidance(scale if len(scale) > 1 else float(scale[0]), 0.0, configs),
-            lambda row, x: None,
-        )
+        parts = {name: self._filled(name, params) for name in self._parts}
+        conditioning = self._conditioning(parts, call.ids, call.negative, (height, width))
+        guidance = self.kind.guidance(call.guidance_scale, 0.0, configs)
+        noise = call.noise(shape, table, layout)
+        drawn = backend.denoise(parts["unet"], table, noise, conditioning, guidance, lambda row, x: None)
         if not latent:
             drawn = self.kind.decode(backend, parts, drawn).transpose(0, 2, 3, 1)
-        return drawn if groups is None else drawn.reshape(groups, -1, *drawn.shape[1:])
+        return drawn if call.groups is None else drawn.reshape(call.groups, -1, *drawn.shape[1:])
+
+    def _filled(self, name: str, params: Mapping[str, Any]) -> Any:
+        """A network with the parameters that a call brings; a tokenizer as it is."""
+        part = self._parts[name]
+        if not isinstance(part, Component):
+            return part
+        return replace(part, parameters=one_copy(name, params, part.parameters, self._backend.layout))
 
     _ids_axes: ClassVar[int]
     """Axes of the token ids of a batch."""
@@ -224,7 +211,7 @@ class FlaxStableDiffusionPipeline(FlaxDiffusionPipeline):
         Args:
             prompt_ids: (B, L) or (devices, b, L), of `prepare_inputs`.
             params: of `from_pretrained`, with or without a leading axis of devices.
-            prng_seed: a key of jax.random, or one for each device.
+            prng_seed: a key of jax.random, or one for each device, or one for each picture.
             guidance_scale: one number, or one for each picture.
             latents: (B, C, h, w) of unit variance, to start from instead of a draw.
             neg_prompt_ids: of what the pictures shall not show; None: of the empty text.

@@ -4,8 +4,9 @@ front, old keys or new ones, parameters in one copy or in one for each device.""
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
@@ -16,6 +17,77 @@ from jax.sharding import NamedSharding, PartitionSpec
 from runner.backends.jax_devices import IMAGES, Layout
 from runner.backends.jax_noise import DeviceNoise, HostNoise
 from runner.errors import Problem, RecipeError
+
+if TYPE_CHECKING:
+    from components.schedulers import Tableau
+
+
+@dataclass(frozen=True)
+class Call:
+    """What a call is about, without an axis of devices: token ids (B, …) of prompts and of negative prompts, keys of
+    jax.random (one, one for each of `groups` devices, or B), latents (B, C, h, w) if given, and the guidance scale, a
+    number or one for each image."""
+
+    ids: Array
+    groups: int | None
+    negative: Array | None
+    keys: Array
+    latents: Array | None
+    guidance_scale: float | tuple[float, ...]
+
+    @classmethod
+    def of(
+        cls,
+        prompt_ids: Any,
+        neg_prompt_ids: Any,
+        prng_seed: Any,
+        latents: Any,
+        guidance_scale: Any,
+        axes: int,
+        shape: tuple[int, ...],
+        layout: Layout,
+    ) -> Call:
+        """From arguments as they come; ids of a batch have so many `axes`, its latents this shape each. Raises
+        RecipeError with everything that does not fit."""
+        ids, groups = flat("prompt_ids", prompt_ids, axes, layout.count)
+        negative = None if neg_prompt_ids is None else flat("neg_prompt_ids", neg_prompt_ids, axes, layout.count)[0]
+        latents = None if latents is None else flat("latents", latents, 4, layout.count)[0]
+        scale, keys, count = np.asarray(guidance_scale, np.float32).reshape(-1), keys_of(prng_seed), len(ids)
+        problems = [
+            Problem(name, f"the shape is {list(given.shape)}, but this call takes {list(wanted)}")
+            for name, given, wanted in (
+                ("latents", latents, (count, *shape)),
+                ("neg_prompt_ids", negative, ids.shape),
+                ("guidance_scale", scale, (count if len(scale) > 1 else 1,)),
+            )
+            if given is not None and given.shape != wanted
+        ]
+        if len(keys) not in (groups or 1, count):
+            what = f"{len(keys)} keys are given, but this call takes {groups or 1}, or one for each of {count} pictures"
+            problems.append(Problem("prng_seed", what, hint="jax.random.split makes several of one"))
+        if problems:
+            raise RecipeError(problems)
+        scales = tuple(map(float, scale))
+        return cls(ids, groups, negative, keys, latents, scales if len(scales) > 1 else scales[0])
+
+    def noise(self, shape: tuple[int, ...], table: Tableau, layout: Layout) -> DeviceNoise | HostNoise:
+        """The latents to begin with, drawn in one go from each key, and each picture's own draws for the rows after."""
+        keys, each, latents = self.keys, len(self.ids) // len(self.keys), self.latents
+        if latents is None:
+            latents = jax.vmap(lambda key: jax.random.normal(key, (each, *shape), jnp.float32))(keys)
+            latents = latents.reshape(-1, *shape)
+        own = jax.vmap(lambda key: jax.vmap(partial(jax.random.fold_in, key))(jnp.arange(each)))(keys).reshape(-1)
+        if table.brownian is None:
+            return DeviceNoise(own, shape, layout, latents)
+        # a Brownian path is followed on the host, by torch: its seed is made of the picture's key
+        import torch
+
+        from runner.backends.torch_noise import BrownianNoise
+
+        seeds = [int(high) << 31 | int(low) >> 1 for high, low in np.asarray(jax.random.key_data(own))]
+        source = BrownianNoise(table, seeds, shape)
+        source.first = torch.from_numpy(np.array(latents))
+        return HostNoise(source, layout)
 
 
 def flat(name: str, array: Any, axes: int, devices: int) -> tuple[Array, int | None]:
@@ -29,36 +101,12 @@ def flat(name: str, array: Any, axes: int, devices: int) -> tuple[Array, int | N
     raise RecipeError([Problem(name, what)])
 
 
-def keys_of(prng_seed: Any, groups: int | None) -> Array:
-    """Keys of jax.random, (1,) or one for each group of pictures; old keys are pairs of numbers. Raises RecipeError."""
+def keys_of(prng_seed: Any) -> Array:
+    """Keys of jax.random (n,) from one or several; old ones are pairs of numbers."""
     seed = jnp.asarray(prng_seed)
     if not jnp.issubdtype(seed.dtype, jax.dtypes.prng_key):
         seed = jax.random.wrap_key_data(seed)
-    keys = seed.reshape(-1)
-    if len(keys) != (groups or 1):
-        what = f"{len(keys)} keys are given, but this call takes {groups or 1}"
-        raise RecipeError([Problem("prng_seed", what, hint="jax.random.split makes one for each device")])
-    return keys
-
-
-def noise_from(
-    keys: Array, each: int, shape: tuple[int, ...], latents: Array | None, table: Any, layout: Layout
-) -> DeviceNoise | HostNoise:
-    """The latents to begin with, drawn in one go from each key, and each picture's own draws for the rows after."""
-    if latents is None:
-        latents = jax.vmap(lambda key: jax.random.normal(key, (each, *shape), jnp.float32))(keys).reshape(-1, *shape)
-    own = jax.vmap(lambda key: jax.vmap(partial(jax.random.fold_in, key))(jnp.arange(each)))(keys).reshape(-1)
-    if table.brownian is None:
-        return DeviceNoise(own, shape, layout, latents)
-    # a Brownian path is followed on the host, by torch: its seed is made of the picture's key
-    import torch
-
-    from runner.backends.torch_noise import BrownianNoise
-
-    seeds = [int(high) << 31 | int(low) >> 1 for high, low in np.asarray(jax.random.key_data(own))]
-    source = BrownianNoise(table, seeds, shape)
-    source.first = torch.from_numpy(np.array(latents))
-    return HostNoise(source, layout)
+    return seed.reshape(-1)
 
 
 def one_copy(name: str, params: Mapping[str, Any], expected: Any, layout: Layout) -> Any:

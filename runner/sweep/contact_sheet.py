@@ -30,7 +30,8 @@ BOTTOM = MARGIN - GAP  # every row of cells already ends in a gap
 LARGEST, SMALLEST = 256, 128  # the longer side of a cell
 ROW_LABEL = 320  # widest, in pixels
 TEXT, SMALL, TITLE = 22, 18, 36  # font sizes
-INK, DIM, PAPER, EMPTY, BAD, BAD_PAPER = "#1c1d22", "#6a6e79", "#ffffff", "#f1f2f5", "#b42318", "#fdecea"
+INK, DIM, LINE, PAPER = "#1c1d22", "#6a6e79", "#d9dbe2", "#ffffff"
+EMPTY, BAD, BAD_PAPER = "#f1f2f5", "#b42318", "#fdecea"
 
 
 def write_contact_sheets(
@@ -125,7 +126,7 @@ class _Grid:
         """The combinations of the other keys that occur, in the order asked for."""
         found = {key[:-2] for key in self.cells}
         for failure in self.results.failures:
-            spot = layout.labels(failure.varied)
+            spot = layout.place(failure)
             if all(key in spot for key in self.sections):
                 found.add(tuple(spot[key] for key in self.sections))
         ranks = [{text: at for at, text in enumerate(self.axes[key])} for key in self.sections]
@@ -138,7 +139,7 @@ class _Grid:
         lines = lettered(text, TEXT + 2, self.width - 2 * MARGIN, 3)
 
         def draw(_: Image.Image, canvas: ImageDraw, y: int) -> None:
-            canvas.line((MARGIN, y + 12, self.width - MARGIN, y + 12), fill="#d9dbe2", width=2)
+            canvas.line((MARGIN, y + 12, self.width - MARGIN, y + 12), fill=LINE, width=2)
             lines.draw(canvas, MARGIN, y + 28, INK)
 
         return (_Strip(lines.height + 40, draw, is_head=True),)
@@ -180,7 +181,9 @@ class _Grid:
         images = self.cells.get(key, [])
         picture = _fitted(images[0].file, self.cell) if images else None
         if picture is not None:
-            sheet.paste(picture, (x + (width - picture.width) // 2, y + (height - picture.height) // 2))
+            left, top = x + (width - picture.width) // 2, y + (height - picture.height) // 2
+            canvas.rectangle((left - 1, top - 1, left + picture.width, top + picture.height), outline=LINE)
+            sheet.paste(picture, (left, top))
             return
         failed = not images and self._failed(key)
         to_come = self.results.finished < self.results.planned
@@ -193,7 +196,7 @@ class _Grid:
     def _failed(self, key: tuple[str, ...]) -> bool:
         spot = dict(zip((*self.sections, self.rows, self.columns), key, strict=True))
         return any(
-            all(spot.get(name, text) == text for name, text in layout.labels(failure.varied).items())
+            all(spot.get(name, text) == text for name, text in layout.place(failure).items())
             for failure in self.results.failures
         )
 

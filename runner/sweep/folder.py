@@ -33,6 +33,7 @@ PLAN, IMAGES, BATCHES, FAILURES, CLAIMS = "plan.json", "images", "batches", "fai
 class SweepPlan:
     """plan.json: what the latest command wants. wanted: ids of its pictures, in order; axes: its varied keys with their
     values; items: id → label, varied, index, nfe, steps and recipe; batches: of the pictures still to be drawn.
+    order: ids of all batches ever planned here, so that a part of a sweep (`share`) is the same one while others go on.
     """
 
     name: str
@@ -40,6 +41,17 @@ class SweepPlan:
     wanted: list[str]
     items: dict[str, dict[str, Any]] = field(default_factory=dict)
     batches: dict[str, Together] = field(default_factory=dict)
+    order: list[str] = field(default_factory=list)
+
+    def share(self, part: str | None) -> list[Together]:
+        """The batches of the i-th of n parts ("i/n"), all without one. Raises RecipeError for a part there is not."""
+        if part is None:
+            return list(self.batches.values())
+        number, parts = map(int, part.split("/"))
+        if number > parts:
+            hint = f"from 1/{parts} to {parts}/{parts}"
+            raise RecipeError([Problem("shard", f"there is no part {number} of {parts}", hint=hint)])
+        return [self.batches[name] for name in self.order[number - 1 :: parts] if name in self.batches]
 
 
 class SweepFolder:
@@ -58,36 +70,40 @@ class SweepFolder:
         the last bit. What failed before is tried again.
         """
         with self.locked("plan"):
-            before = self.plan().batches if (self.root / PLAN).is_file() else {}
-            before |= self._taken_back({item.id for item in items if item.recipe.compare is not None})
+            earlier = self.plan() if (self.root / PLAN).is_file() else SweepPlan(name, {}, [])
+            before = earlier.batches | self._taken_back({item.id: item for item in items})
             drawn = self.drawn()
             missing = {item.id: item for item in items if item.id not in drawn}
             kept = {name: batch for name, batch in before.items() if missing.keys() >= set(batch.items)}
             planned = {item for batch in kept.values() for item in batch.items}
             fresh = partition([item for key, item in missing.items() if key not in planned])
+            batches = kept | {batch.id: batch for batch in fresh}
             plan = SweepPlan(
                 name=name,
                 axes={key: list(values) for key, values in axes.items()},
                 wanted=list(dict.fromkeys(item.id for item in items)),
                 items={item.id: _entry(item) for item in items},
-                batches=kept | {batch.id: batch for batch in fresh},
+                batches=batches,
+                order=list(dict.fromkeys([*earlier.order, *batches])),
             )
             for item in missing:
                 (self.root / FAILURES / f"{item}.json").unlink(missing_ok=True)
             self.save(plan)
         return plan
 
-    def _taken_back(self, compared: set[str]) -> dict[str, Together]:
-        """Forgets records that no longer hold: of batches that were split because they failed, and of those whose
-        pictures were deleted or have no latents to compare, which are returned, to be drawn again as they were."""
+    def _taken_back(self, wanted: Mapping[str, Item]) -> dict[str, Together]:
+        """Forgets records that no longer hold: of batches that were split because they failed, and of those, wanted
+        whole, whose pictures were deleted or lack latents to compare; these are returned, to be drawn as they were."""
         lost = {}
         for name, record in list(self.records()):
+            ids = tuple(image["id"] for image in record["items"])
             files = [self.root / image["file"] for image in record["items"]]
-            files += [self.root / LATENTS / f"{i['id']}.npy" for i in record["items"] if i["id"] in compared]
-            if files and all(file.is_file() for file in files):
+            compared = (one for one in ids if one in wanted and wanted[one].recipe.compare is not None)
+            files += [self.root / LATENTS / f"{one}.npy" for one in compared]
+            if ids and (all(file.is_file() for file in files) or not wanted.keys() >= set(ids)):
                 continue
-            if record["items"]:
-                lost[name] = Together(name, tuple(image["id"] for image in record["items"]), record["threads"])
+            if ids:
+                lost[name] = Together(name, ids, record["threads"])
             (self.root / BATCHES / f"{name}.json").unlink()
             del self._read[name]
         return lost
@@ -98,7 +114,7 @@ class SweepFolder:
         try:
             found = json.loads(path.read_text(encoding="utf-8"))
             batches = {b["id"]: Together(b["id"], tuple(b["items"]), b["threads"]) for b in found["batches"]}
-            return SweepPlan(found["name"], found["axes"], found["wanted"], found["items"], batches)
+            return SweepPlan(found["name"], found["axes"], found["wanted"], found["items"], batches, found["order"])
         except OSError:
             hint = "name the folder that a sweep printed last"
             raise RecipeError(
@@ -115,6 +131,7 @@ class SweepFolder:
             "axes": plan.axes,
             "wanted": plan.wanted,
             "batches": batches,
+            "order": plan.order,
             "items": plan.items,
         }
         write_atomically(self.root / PLAN, json.dumps(data, ensure_ascii=False, separators=(",", ":")).encode())
@@ -142,6 +159,10 @@ class SweepFolder:
     def commit(self, batch: Together, record: Mapping[str, Any]) -> None:
         """Marks a batch as done; its pictures are there already."""
         write_atomically(self.folder(BATCHES) / f"{batch.id}.json", to_json(record))
+
+    def commit_split(self, batch: Together) -> None:
+        """Marks a batch as over whose pictures were drawn one by one, or failed so."""
+        self.commit(batch, {"split": True, "items": []})
 
     def fail(self, item: str, message: str) -> None:
         write_atomically(self.folder(FAILURES) / f"{item}.json", to_json({"message": message}))
@@ -200,7 +221,7 @@ def results(folder: SweepFolder, plan: SweepPlan) -> SweepResults:
         if image["id"] in wanted
     }
     failures = {
-        item: Failure(item, plan.items[item]["varied"], message)
+        item: _failure(item, plan.items[item], message)
         for item, message in folder.failures().items()
         if item in wanted and item not in images
     }
@@ -232,6 +253,10 @@ def _image(root: Path, found: Mapping[str, Any], entry: Mapping[str, Any], metri
         height=found["height"],
         metrics={**found.get("metrics", {}), **metrics},
     )
+
+
+def _failure(item: str, entry: Mapping[str, Any], message: str) -> Failure:
+    return Failure(item, entry["varied"], message, seed=entry["recipe"]["seed"] + entry["index"])
 
 
 def _entry(item: Item) -> dict[str, Any]:

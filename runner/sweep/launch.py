@@ -6,8 +6,9 @@ Other launchers (runner/sweep/launchers) have the same batches of the same folde
 
 from __future__ import annotations
 
+import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -52,11 +53,15 @@ def run_sweep(composition: Composition, *, progress: bool = True) -> SweepOutcom
             if why := why_not_writable(root):
                 raise RecipeError([Problem("output.dir", why)])
             _check_comparison(composition)
+            if composition.base.launcher != "warm":
+                from runner.sweep.launchers import check
+
+                check(composition.base)
             items = settle(composition)
             folder = SweepFolder(root)
             plan = folder.adopt(composition.recipe_name, composition.axes, items)
             _leave_recipe(composition, root)
-            batches = _own_share(list(plan.batches.values()), composition.base.shard)
+            batches = plan.share(composition.base.shard)
             reporter = SweepProgress(plan, batches, speak=progress)
             run = _Sweep(folder, plan, reporter, guard)
             try:
@@ -64,9 +69,7 @@ def run_sweep(composition: Composition, *, progress: bool = True) -> SweepOutcom
                 reporter.close()
             except Stop:
                 reporter.close()
-            if composition.base.compare is not None:
-                score(folder, plan, Session(), reporter.say)
-            run.leave()
+            leave_report(folder, plan, reporter.say if composition.base.compare else None)
         except KeyboardInterrupt as stop:
             raise _stopped(stop, root) from None
     found = results(folder, plan)
@@ -86,7 +89,7 @@ class _Sweep:
         if base.launcher != "warm":
             from runner.sweep.launchers import launch
 
-            launch(base, self.folder, self.plan, batches, self.reporter)
+            launch(base, self.folder, self.plan, batches, self.reporter, self._committed)
             return
         worker = Worker(
             self.folder,
@@ -103,20 +106,25 @@ class _Sweep:
             waiting = [batch for batch in waiting if not worker.do(batch)]
         worker.meter.keep()
 
-    def leave(self) -> None:
-        """Writes the table, the sheets and the report of what there is."""
-        from runner.sweep.leave import leave
-
-        found = results(self.folder, self.plan)
-        if found.images or found.failures:
-            with self.folder.locked("report"):
-                leave(found)
-
     def _committed(self, batch: Together) -> None:
         self.reporter.batch_done(batch)
         if time.monotonic() - self._left > REPORT_EVERY:
-            self.leave()
+            leave_report(self.folder, self.plan, sheets=False)
             self._left = time.monotonic()
+
+
+def leave_report(
+    folder: SweepFolder, plan: SweepPlan, compared: Callable[[str], None] | None = None, *, sheets: bool = True
+) -> None:
+    """Writes the table, the sheets and the report of what there is; compares first where told whom to say so."""
+    from runner.sweep.leave import leave
+
+    if compared is not None:
+        score(folder, plan, Session(), compared)
+    found = results(folder, plan)
+    if found.images or found.failures:
+        with folder.locked("report"):
+            leave(found, sheets=sheets)
 
 
 def _check_comparison(composition: Composition) -> None:
@@ -126,18 +134,6 @@ def _check_comparison(composition: Composition) -> None:
 
         if problems := comparison_problems(composition.base):
             raise RecipeError(problems)
-
-
-def _own_share(batches: list[Together], shard: str | None) -> list[Together]:
-    """The i-th of n parts; all of them without a shard. Raises RecipeError for a part there is not."""
-    if shard is None:
-        return batches
-    number, parts = map(int, shard.split("/"))
-    if number > parts:
-        raise RecipeError(
-            [Problem("shard", f"there is no part {number} of {parts}", hint=f"from 1/{parts} to {parts}/{parts}")]
-        )
-    return batches[number - 1 :: parts]
 
 
 def _leave_recipe(composition: Composition, root: Path) -> None:
@@ -164,3 +160,8 @@ def failure_table(failures: Sequence[Failure], planned: int) -> str:
     width = max(map(len, names))
     rows = [f"  {name:<{width}}  {f.message[:160]}" for name, f in zip(names, failures, strict=True)]
     return "\n".join([f"{len(failures)} of {planned} pictures failed:", *rows])
+
+
+def say(sentence: str) -> None:
+    """One sentence on stderr."""
+    print(sentence, file=sys.stderr, flush=True)

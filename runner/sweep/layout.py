@@ -11,7 +11,7 @@ from itertools import combinations
 from typing import Any
 
 from runner.errors import Problem, RecipeError, nearest, typed
-from runner.sweep.results import ImageResult, SweepResults
+from runner.sweep.results import Failure, ImageResult, SweepResults
 
 ACROSS_AT_MOST = 16  # more columns than this are rows: a page scrolls down more gladly than sideways
 SHORT = 24  # letters of a label that still fits above a column
@@ -26,20 +26,23 @@ def labels(varied: Mapping[str, Any]) -> dict[str, str]:
     return {key: label(value) for key, value in varied.items()}
 
 
-def place(image: ImageResult) -> dict[str, str]:
-    """The labels of a picture on every axis. Its own seed counts, also where a job has several pictures."""
-    return {**labels(image.varied), "seed": str(image.seed)}
+def place(thing: ImageResult | Failure) -> dict[str, str]:
+    """The labels of a picture on every axis, or of a missing one. Its own seed counts, not the first one of its job."""
+    return labels(thing.varied) | ({"seed": str(thing.seed)} if thing.seed is not None else {})
 
 
 def values(results: SweepResults) -> dict[str, list[str]]:
-    """Every key with the labels of its values: in the order asked for, then any others as they come."""
+    """Every key with the labels of its values: in the order asked for, then any others as they come.
+
+    Only seeds that nobody listed, those of a job's further pictures, put all of them in order of size.
+    """
     found = {key: dict.fromkeys(map(label, axis)) for key, axis in results.axes.items()}
-    for image in results.images:
-        for key, text in place(image).items():
+    listed = len(found.get("seed", ()))
+    for thing in (*results.images, *results.failures):
+        for key, text in place(thing).items():
             found.setdefault(key, {})[text] = None
-    for failure in results.failures:
-        for key, text in labels(failure.varied).items():
-            found.setdefault(key, {})[text] = None
+    if len(found.get("seed", ())) > listed:
+        found["seed"] = dict.fromkeys(sorted(found["seed"], key=lambda text: (len(text), text)))
     return {key: list(texts) for key, texts in found.items()}
 
 

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from runner.compose import Composition
     from runner.compose.compositions import Job
 
+NO_SWEEP = {"sweep": None, "launcher": "warm", "workers": None, "shard": None, "on_error": "continue"}
+"""What a recipe of one picture says of sweeps: the same whoever drew it, so that its file is the same too."""
+
 
 def settle(composition: Composition) -> list[Item]:
     """Every picture of a sweep, in its order. Raises RecipeError with what is wrong in any of its jobs."""
@@ -41,7 +44,7 @@ def settle(composition: Composition) -> list[Item]:
 
 def _item(job: Job, plan: Plan, index: int, pinned: str) -> Item:
     seed = job.recipe.seed + index
-    recipe = job.recipe.model_copy(update={"seed": seed, "num_images": 1, "sweep": None})
+    recipe = job.recipe.model_copy(update={"seed": seed, "num_images": 1, **NO_SWEEP})
     label = job.label if job.recipe.num_images == 1 else f"{job.label}_{index}"
     own = replace(plan, recipe=recipe, batches=(Batch((0,), (seed,)),))
     return Item(image_id(recipe, pinned), label, index, recipe, own, job.overrides)

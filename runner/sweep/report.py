@@ -107,12 +107,11 @@ def _facts(image: ImageResult, folder: Path, places: Mapping[str, dict[str, int]
 
 
 def _failure(failure: Failure, places: Mapping[str, dict[str, int]]) -> dict[str, Any]:
-    """A failed job holds every cell whose labels agree with its own; -1 where it has no say (the seed of a picture)."""
-    spot = layout.labels(failure.varied)
+    """A failed job holds every cell whose labels agree with its own; -1 where it has no say."""
     return {
         "job": failure.job,
-        "at": _at(spot, places),
-        "varied": spot,
+        "at": _at(layout.place(failure), places),
+        "varied": layout.place(failure),
         "message": failure.message,
     }
 

@@ -39,11 +39,12 @@ class ImageResult:
 
 @dataclass(frozen=True)
 class Failure:
-    """A job that left no picture, and why."""
+    """A job that left no picture, and why. seed: of the picture that is missing; None where that is not known."""
 
     job: str
     varied: Mapping[str, Any]
     message: str
+    seed: int | None = None
 
 
 @dataclass(frozen=True)

@@ -78,7 +78,7 @@ class Worker:
             self.say(f"a batch of {len(batch.items)} failed ({_short(error)}); its pictures are drawn one by one")
             for item in batch.items:
                 self.do(alone(batch, item))
-            self.folder.commit(batch, {"split": True, "items": []})
+            self.folder.commit_split(batch)
             return
         for item in batch.items:
             self.folder.fail(item, _short(error))

@@ -137,6 +137,8 @@ PAIRS: dict[str, tuple[tuple[str, dict[str, Any]], tuple[str, dict[str, Any]]]] 
     "noise beside none": (("EulerAncestralDiscreteScheduler", {}), ("UniPCMultistepScheduler", {})),
     "long history beside none": (("LMSDiscreteScheduler", {}), ("DDPMScheduler", {"clip_sample": False})),
     "both clipped": (("DDIMScheduler", {}), ("DDPMScheduler", {})),
+    "a path beside draws": (("CosineDPMSolverMultistepScheduler", {}), ("EulerAncestralDiscreteScheduler", {})),
+    "clipped beside not": (("DDIMScheduler", {}), ("EulerDiscreteScheduler", {})),
     "noise of two sizes": (
         ("DPMSolverMultistepScheduler", {"algorithm_type": "sde-dpmsolver++"}),
         ("LCMScheduler", {}),

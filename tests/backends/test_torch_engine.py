@@ -185,7 +185,7 @@ class TestNoise:
 
     def test_rows_may_be_drawn_in_another_dtype_than_the_latents(self) -> None:
         """As DPM-Solver's SDE rows are in the reference library: on the device, but float32 under a half network."""
-        from components.schedulers import make_scheduler
+        from components.schedulers import find_scheduler
         from runner.backends.base import Conditioning, Guidance, NoiseSpec
         from runner.backends.torch import TorchBackend
 
@@ -196,7 +196,7 @@ class TestNoise:
             drawn.append(options["dtype"])
             return original(*shape, **options)  # type: ignore[call-overload]
 
-        table = make_scheduler("dpmpp_2m", {}, algorithm_type="sde-dpmsolver++").tableau(3)
+        table = find_scheduler("dpmpp_2m").from_config({}, algorithm_type="sde-dpmsolver++").tableau(3)
         unet = lambda x, timestep, states, timestep_cond: SimpleNamespace(sample=x)  # noqa: E731
         torch.randn = spy  # type: ignore[assignment]
         try:

@@ -36,6 +36,7 @@ CASES: dict[str, dict[str, Any]] = {
 PROGRAM = """
 import json, sys
 import jax
+from runner.compose import compose
 from runner.execute import Session, execute
 from runner.plan import make_plan
 from runner.schema import Recipe
@@ -62,6 +63,9 @@ for name, recipe in cases.items():
         told["programs of the first two"] = compiled.count("jit(denoise_rows)")
         many = Recipe.model_validate(recipe | {"num_images": 33, "batch_size": None})
         told["33 pictures"] = [len(batch.indices) for batch in make_plan(many).batches]
+guide = compose(["recipe=flax_parallel", "checkpoint.repo=" + sys.argv[2]]).jobs[0].recipe
+told["flax_parallel"] = [len(batch.indices) for batch in make_plan(guide).batches]
+told["guide"] = guide.model_dump(include={"steps", "num_images", "backend"})
 print(json.dumps(told))
 """
 
@@ -79,7 +83,7 @@ def eight(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any
         "XLA_FLAGS": "--xla_force_host_platform_device_count=8 --xla_backend_optimization_level=0",
         "JAX_COMPILATION_CACHE_DIR": str(folder / "programs"),
     }
-    words = [sys.executable, "-c", PROGRAM, json.dumps(cases)]
+    words = [sys.executable, "-c", PROGRAM, json.dumps(cases), str(tiny)]
     done = subprocess.run(words, capture_output=True, text=True, cwd=folder, env=environment, check=False)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout.splitlines()[-1])
@@ -113,6 +117,12 @@ def test_batches_are_made_for_the_devices_there_are(eight: dict[str, Any]) -> No
     assert eight["one on each"]["batches"] == [list(range(8))]
     assert eight["one on each"]["versions"]["devices"] == "8"
     assert eight["33 pictures"] == [32, 1]
+
+
+def test_the_guides_recipe_puts_one_picture_on_each(eight: dict[str, Any]) -> None:
+    assert eight["flax_parallel"] == [8]
+    assert eight["guide"]["steps"] == 25 and eight["guide"]["num_images"] == 8
+    assert eight["guide"]["backend"]["name"] == "jax" and eight["guide"]["backend"]["dtype"] == "bfloat16"
 
 
 def test_a_last_batch_of_fewer_pictures_is_padded(eight: dict[str, Any]) -> None:

@@ -45,6 +45,10 @@ class Cell:
         return run_peer(self.peer(), **self.member.split(self.config)[1])
 
     def table(self) -> Tableau:
+        return self._table
+
+    @cached_property
+    def _table(self) -> Tableau:
         return self.scheduler.tableau(self.steps)
 
     def run(self, table: Tableau | None = None) -> Tensor:

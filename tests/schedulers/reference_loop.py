@@ -90,12 +90,13 @@ def run_peer(peer: Any, network: Network = stand_in, *, seed: int = 0, **step_op
     generator = torch.Generator().manual_seed(seed)
     x = torch.randn(SHAPE, generator=generator, dtype=FLOAT32).double() * getattr(peer, "init_noise_sigma", 1.0)
     scaled = getattr(peer, "scale_model_input", lambda x, t: x)
-    if "generator" in inspect.signature(peer.step).parameters:
+    parameters = inspect.signature(peer.step).parameters
+    if "generator" in parameters:
         step_options["generator"] = generator
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         for n, t in enumerate(peer.timesteps):
-            if "prev_timestep" in inspect.signature(peer.step).parameters:  # UnCLIP is told where it goes
+            if "prev_timestep" in parameters:  # UnCLIP is told where it goes
                 step_options["prev_timestep"] = peer.timesteps[n + 1] if n + 1 < len(peer.timesteps) else None
             x = peer.step(network(scaled(x, t), float(t)), t, x, **step_options).prev_sample
     return x

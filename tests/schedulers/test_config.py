@@ -2,6 +2,7 @@
 
 import inspect
 import json
+import re
 import subprocess
 import sys
 import typing
@@ -14,9 +15,10 @@ import pytest
 from family import OURS_ALONE
 
 import components.schedulers
-from components.schedulers import SchedulerConfigError, find_scheduler, make_scheduler, scheduler_classes
+from components.schedulers import SchedulerConfigError, find_scheduler, scheduler_classes
 
 CLASSES = scheduler_classes()
+CLASS = re.compile(r"^class (\w+Scheduler)\(", re.MULTILINE)
 classes = pytest.mark.parametrize("name", CLASSES)
 from_sd = pytest.mark.parametrize("name", [name for name in CLASSES if name != "UnCLIPScheduler"])
 """UnCLIP's takes its own betas alone, here and there."""
@@ -333,13 +335,14 @@ def test_options_read_as_attributes_and_others_do_not() -> None:
 # ---- the family ----------------------------------------------------------------------------------------------------
 
 
-def test_discovery_finds_one_class_in_each_file_that_is_not_shared() -> None:
+def test_discovery_finds_every_class_with_a_short_name_in_the_file_of_its_name() -> None:
     folder = Path(components.schedulers.__file__).parent
-    files = {path.stem for path in folder.glob("*.py")} - components.schedulers._SHARED - {"__init__"}
-    assert {name.removesuffix("Scheduler").lower(): cls.__module__ for name, cls in CLASSES.items()} == {
-        stem.replace("_", ""): f"components.schedulers.{stem}" for stem in files
-    }
-    assert {path.stem for path in folder.glob("*.py")} >= components.schedulers._SHARED
+    defined = {f"{path.stem}:{name}" for path in folder.glob("*.py") for name in CLASS.findall(path.read_text("utf-8"))}
+    found = {f"{cls.__module__.rpartition('.')[2]}:{name}" for name, cls in CLASSES.items()}
+    assert found == {name for name in defined if name.split(":")[0] not in ("base", "options")}
+    for name, cls in CLASSES.items():
+        written = name.removesuffix("Scheduler").removesuffix("Parallel").lower()
+        assert cls.__module__.rpartition(".")[2].replace("_", "") == written
 
 
 def test_names_and_aliases_are_unique_and_find_their_class() -> None:
@@ -358,7 +361,7 @@ def test_an_unknown_scheduler_is_told_the_nearest() -> None:
 
 
 def test_a_scheduler_by_name_with_a_checkpoints_configuration() -> None:
-    made = make_scheduler("dpmpp_2m", SD15, use_karras_sigmas=True)
+    made = find_scheduler("dpmpp_2m").from_config(SD15, use_karras_sigmas=True)
     assert made.use_karras_sigmas is True and made.beta_schedule == "scaled_linear"
 
 

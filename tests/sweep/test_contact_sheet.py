@@ -105,6 +105,17 @@ def test_failed_jobs_are_marked_and_so_are_jobs_to_come(tmp_path: Path) -> None:
     assert share(broken, contact_sheet.EMPTY) > 0.02
 
 
+def test_of_a_job_with_several_pictures_only_the_missing_ones_are_marked(tmp_path: Path) -> None:
+    results = sweep(tmp_path, {"scheduler": ["euler", "heun"]}, failed=[1])
+    images = [replace(results.images[0], seed=seed) for seed in range(4)]
+    failures = [replace(results.failures[0], seed=seed) for seed in (1, 3)]
+    marked = []
+    for lost in (failures[:1], failures):
+        (sheet,) = write_contact_sheets(replace(results, images=images, failures=lost, planned=8))
+        marked.append(share(sheet, contact_sheet.BAD_PAPER))
+    assert marked[1] == pytest.approx(2 * marked[0], rel=0.01)
+
+
 def test_a_combination_that_the_sweep_leaves_out_stays_white(tmp_path: Path) -> None:
     axes = {"scheduler": ["euler", "heun"], "seed": [1, 2, 3]}
     (sheet,) = write_contact_sheets(sweep(tmp_path, axes, missing=[3], planned=5))

@@ -236,7 +236,7 @@ def test_two_thousand_pictures_are_shown_and_drawn_anew_within_a_moment(large_sw
     return {table, grid: document.querySelectorAll('.grid .picture').length, seconds};"""
     found = chromium.evaluated(page, script, "only.prompt=all&only.seed=all")
     assert (found["table"], found["grid"]) == (2000, 2000)
-    assert found["seconds"] < 10
+    assert found["seconds"] < 20  # 1 s on a machine that does nothing else
 
 
 def test_of_a_large_sweep_the_page_opens_with_a_readable_part(large_sweep, chromium) -> None:

@@ -106,6 +106,13 @@ def test_the_pictures_of_a_job_differ_by_their_seeds(tmp_path: Path) -> None:
     assert layout.axes(replace(results, images=images)) == {"scheduler": ["euler", "heun"], "seed": ["7", "8"]}
 
 
+def test_seeds_stay_in_the_order_asked_for_unless_jobs_have_more_of_them(tmp_path: Path) -> None:
+    results = sweep(tmp_path, {"seed": [20, 3]})
+    assert layout.axes(results) == {"seed": ["20", "3"]}
+    images = [replace(image, seed=image.seed + at, index=at) for image in results.images for at in (0, 1)]
+    assert layout.axes(replace(results, images=images)) == {"seed": ["3", "4", "20", "21"]}
+
+
 def test_asking_for_rows_that_do_not_vary_is_an_error_with_the_nearest_name(tmp_path: Path) -> None:
     results = sweep(tmp_path, {"scheduler": ["euler", "heun"], "seed": [1, 2]})
     assert layout.grid(results, rows="scheduler") == ("scheduler", "seed")

@@ -26,11 +26,21 @@ function make(tag, attributes = {}, ...children) {
 // ---- what is chosen
 
 const chosen = {
-  view: "grid", rows: data.rows, columns: data.columns, caption: data.metrics[0] ?? "", size: null,
+  view: "grid",
+  rows: data.rows,
+  columns: data.columns,
+  caption: data.metrics[0] ?? "",
+  size: null,
   filters: {}, // key -> list of values shown; absent: all
-  sortRows: null, sortColumns: null, // {by: value of the other axis or "mean", down: boolean}
+  sortRows: null,
+  sortColumns: null, // {by: value of the other axis or "mean", down: boolean}
   sortTable: null, // {by: column, down: boolean}
-  open: null, pinned: null, mode: "single", gain: 8, theme: "", follow: false,
+  open: null,
+  pinned: null,
+  mode: "single",
+  gain: 8,
+  theme: "",
+  follow: false,
 };
 
 /** Of the axes that run neither down nor across, all values while a cell stays small and its captions short. */
@@ -56,7 +66,8 @@ const readSort = (text, number) => {
 function readAddress() {
   const words = new URLSearchParams(location.hash.slice(1));
   const key = (text) => (axisKeys.includes(text) ? text : null);
-  const image = (text) => (text === null ? null : [images.findIndex((one) => nameOf(one) === text)].find((id) => id >= 0) ?? null);
+  const image = (text) =>
+    text === null ? null : ([images.findIndex((one) => nameOf(one) === text)].find((id) => id >= 0) ?? null);
   chosen.view = words.get("view") ?? chosen.view;
   if (words.has("rows")) chosen.rows = key(words.get("rows"));
   if (words.has("columns")) chosen.columns = key(words.get("columns"));
@@ -74,12 +85,21 @@ function readAddress() {
   for (const axis of data.axes) {
     const text = words.get(`only.${axis.key}`);
     if (text === "all") delete chosen.filters[axis.key];
-    else if (text) chosen.filters[axis.key] = text.split(",").map(Number).filter((at) => at in axis.values);
+    else if (text)
+      chosen.filters[axis.key] = text
+        .split(",")
+        .map(Number)
+        .filter((at) => at in axis.values);
   }
 }
 
 function writeAddress() {
-  const words = new URLSearchParams({ view: chosen.view, rows: chosen.rows ?? "", columns: chosen.columns ?? "", caption: chosen.caption });
+  const words = new URLSearchParams({
+    view: chosen.view,
+    rows: chosen.rows ?? "",
+    columns: chosen.columns ?? "",
+    caption: chosen.caption,
+  });
   const put = (name, value) => value !== null && value !== "" && words.set(name, value);
   put("size", chosen.size);
   put("sortRows", writeSort(chosen.sortRows));
@@ -110,7 +130,11 @@ function shown(value, digits = 4) {
   if (!Number.isFinite(value)) return value > 0 ? "∞" : "−∞";
   if (Number.isInteger(value)) return String(value);
   const size = Math.abs(value);
-  return size >= 1000 ? value.toFixed(0) : size >= 0.001 ? String(Number(value.toPrecision(digits))) : value.toExponential(digits - 2);
+  return size >= 1000
+    ? value.toFixed(0)
+    : size >= 0.001
+      ? String(Number(value.toPrecision(digits)))
+      : value.toExponential(digits - 2);
 }
 
 function mean(values) {
@@ -118,23 +142,34 @@ function mean(values) {
   return real.length ? real.reduce((sum, value) => sum + value, 0) / real.length : null;
 }
 
-const named = (name) => (name === "nfe" ? "NFE" : name === "psnr" || name === "ssim" || name === "lpips" ? name.toUpperCase() : name.replaceAll("_", " "));
+const named = (name) =>
+  name === "nfe"
+    ? "NFE"
+    : name === "psnr" || name === "ssim" || name === "lpips"
+      ? name.toUpperCase()
+      : name.replaceAll("_", " ");
 const at = (thing, key) => thing.at[axisKeys.indexOf(key)] ?? -1;
 const labelOf = (key, value) => data.axes[axisKeys.indexOf(key)].values[value] ?? "";
 const thumbnail = (image) => (image.thumbnail ? `data:image/webp;base64,${image.thumbnail}` : null);
 
 // ---- which pictures are shown
 
-const passes = (thing) => Object.entries(chosen.filters).every(([key, only]) => at(thing, key) < 0 || only.includes(at(thing, key)));
+const passes = (thing) =>
+  Object.entries(chosen.filters).every(([key, only]) => at(thing, key) < 0 || only.includes(at(thing, key)));
 const shownImages = () => images.map((_, id) => id).filter((id) => passes(images[id]));
-const shownValues = (key) => data.axes[axisKeys.indexOf(key)].values.map((_, value) => value).filter((value) => chosen.filters[key]?.includes(value) ?? true);
+const shownValues = (key) =>
+  data.axes[axisKeys.indexOf(key)].values
+    .map((_, value) => value)
+    .filter((value) => chosen.filters[key]?.includes(value) ?? true);
 
 /** Values in the order of their figures (or of their names); those without a figure come last, whichever way. */
 function sorted(values, sort, key, figuresOf) {
   if (sort === null) return values;
   const sign = sort.down ? -1 : 1;
   if (!isMeasured() || sort.by === "label")
-    return values.toSorted((a, b) => sign * labelOf(key, a).localeCompare(labelOf(key, b), undefined, { numeric: true }));
+    return values.toSorted(
+      (a, b) => sign * labelOf(key, a).localeCompare(labelOf(key, b), undefined, { numeric: true }),
+    );
   const figures = new Map(values.map((value) => [value, mean(figuresOf(value))]));
   return values.toSorted((a, b) => {
     const [x, y] = [figures.get(a), figures.get(b)];
@@ -156,14 +191,25 @@ function gridModel() {
     cells.get(cell).push(id);
   }
   const figures = (ids) => ids.map((id) => figure(images[id], chosen.caption));
-  const among = (test) => figures([...cells].flatMap(([cell, ids]) => (test(...cell.split(",").map(Number)) ? ids : [])));
+  const among = (test) =>
+    figures([...cells].flatMap(([cell, ids]) => (test(...cell.split(",").map(Number)) ? ids : [])));
   const across = (sort, value) => sort?.by === "mean" || value === sort?.by;
-  const rows = chosen.rows === null ? [-1] : sorted(shownValues(chosen.rows), chosen.sortRows, chosen.rows,
-    (value) => among((r, c) => r === value && across(chosen.sortRows, c)));
-  const columns = chosen.columns === null ? [-1] : sorted(shownValues(chosen.columns), chosen.sortColumns, chosen.columns,
-    (value) => among((r, c) => c === value && across(chosen.sortColumns, r)));
+  const rows =
+    chosen.rows === null
+      ? [-1]
+      : sorted(shownValues(chosen.rows), chosen.sortRows, chosen.rows, (value) =>
+          among((r, c) => r === value && across(chosen.sortRows, c)),
+        );
+  const columns =
+    chosen.columns === null
+      ? [-1]
+      : sorted(shownValues(chosen.columns), chosen.sortColumns, chosen.columns, (value) =>
+          among((r, c) => c === value && across(chosen.sortColumns, r)),
+        );
   return {
-    rows, columns, cells,
+    rows,
+    columns,
+    cells,
     rowMean: (value) => mean(among((r) => r === value)),
     columnMean: (value) => mean(among((_, c) => c === value)),
     failures: data.failures.filter(passes),

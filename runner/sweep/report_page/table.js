@@ -1,11 +1,14 @@
 // The tables: all shown pictures as rows to sort, and the jobs that failed.
 
-const tableColumns = () => [
-  ...axisKeys.filter((key) => key !== "seed").map((key) => ({ name: key, text: true, value: (image) => labelOf(key, at(image, key)) })),
-  { name: "seed", value: (image) => image.seed },
-  ...[...FACTS, ...data.metrics].map((name) => ({ name, value: (image) => figure(image, name) })),
-  { name: "sha256", text: true, mono: true, value: (image) => image.sha256.slice(0, 12) },
-].filter((column, place, all) => all.findIndex((other) => other.name === column.name) === place);
+const tableColumns = () =>
+  [
+    ...axisKeys
+      .filter((key) => key !== "seed")
+      .map((key) => ({ name: key, text: true, value: (image) => labelOf(key, at(image, key)) })),
+    { name: "seed", value: (image) => image.seed },
+    ...[...FACTS, ...data.metrics].map((name) => ({ name, value: (image) => figure(image, name) })),
+    { name: "sha256", text: true, mono: true, value: (image) => image.sha256.slice(0, 12) },
+  ].filter((column, place, all) => all.findIndex((other) => other.name === column.name) === place);
 
 function tableOrder() {
   const ids = shownImages();
@@ -31,28 +34,70 @@ function tableElement() {
       chosen.sortTable = sort === null ? { by: name, down: false } : sort.down ? null : { by: name, down: true };
       draw();
     };
-    return make("th", { class: [sort ? "sorted" : "", text ? "" : "number"].join(" ").trim() || null, "aria-sort": sort ? (sort.down ? "descending" : "ascending") : null },
-      make("button", { onclick: turned }, named(name), sort ? (sort.down ? " ▼" : " ▲") : ""));
+    return make(
+      "th",
+      {
+        class: [sort ? "sorted" : "", text ? "" : "number"].join(" ").trim() || null,
+        "aria-sort": sort ? (sort.down ? "descending" : "ascending") : null,
+      },
+      make("button", { onclick: turned }, named(name), sort ? (sort.down ? " ▼" : " ▲") : ""),
+    );
   });
-  const body = tableOrder().map((id) => make("tr", {}, make("td", {}, pictureElement(id, { caption: false })),
-    ...columns.map(({ text, mono, value }) => {
-      const found = value(images[id]);
-      return make("td", { class: text ? (mono ? "mono" : null) : "number" }, text ? found : shown(found));
-    })));
-  return make("table", { class: "table", "--size": "52px" }, make("thead", {}, make("tr", {}, make("th", {}), ...head)), make("tbody", {}, ...body));
+  const body = tableOrder().map((id) =>
+    make(
+      "tr",
+      {},
+      make("td", {}, pictureElement(id, { caption: false })),
+      ...columns.map(({ text, mono, value }) => {
+        const found = value(images[id]);
+        return make("td", { class: text ? (mono ? "mono" : null) : "number" }, text ? found : shown(found));
+      }),
+    ),
+  );
+  return make(
+    "table",
+    { class: "table", "--size": "52px" },
+    make("thead", {}, make("tr", {}, make("th", {}), ...head)),
+    make("tbody", {}, ...body),
+  );
 }
 
 function failuresElement() {
   const keys = [...new Set(data.failures.flatMap((failure) => Object.keys(failure.varied)))];
-  return make("table", { class: "table failures" },
+  return make(
+    "table",
+    { class: "table failures" },
     make("thead", {}, make("tr", {}, ...["job", ...keys, "what went wrong"].map((name) => make("th", {}, name)))),
-    make("tbody", {}, ...data.failures.map((failure) => make("tr", {},
-      make("td", { class: "mono" }, failure.job.slice(0, 12)),
-      ...keys.map((key) => make("td", {}, failure.varied[key] ?? "–")),
-      make("td", {}, failure.message)))));
+    make(
+      "tbody",
+      {},
+      ...data.failures.map((failure) =>
+        make(
+          "tr",
+          {},
+          make("td", { class: "mono" }, failure.job.slice(0, 12)),
+          ...keys.map((key) => make("td", {}, failure.varied[key] ?? "–")),
+          make("td", {}, failure.message),
+        ),
+      ),
+    ),
+  );
 }
 
 function plotsElement() {
-  const plots = data.plots.map(({ title, svg }) => make("figure", { class: "plot" }, make("h2", {}, title), make("img", { src: `data:image/svg+xml;base64,${svg}`, alt: title })));
-  return make("div", {}, data.notes.length ? make("div", { class: "notes" }, ...data.notes.map((note) => make("p", {}, note))) : null, make("div", { class: "plots" }, ...plots));
+  const plots = data.plots.map(({ title, svg }) => {
+    const image = make("img", { src: `data:image/svg+xml;base64,${svg}`, alt: title });
+    const plot = make("figure", { class: "plot" }, image);
+    // several panels beside each other take the whole width
+    image.addEventListener("load", () => plot.classList.toggle("wide", image.naturalWidth > 1.8 * image.naturalHeight));
+    return plot;
+  });
+  const notes = make("ul", {}, ...data.notes.map((note) => make("li", {}, note)));
+  const heading = make("h2", {}, "What the figures mean, and what they do not");
+  return make(
+    "div",
+    {},
+    make("div", { class: "plots" }, ...plots),
+    data.notes.length ? make("section", { class: "notes" }, heading, notes) : null,
+  );
 }

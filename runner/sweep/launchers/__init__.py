@@ -1,0 +1,52 @@
+"""Who draws a sweep's batches where it is not this process alone: one file per engine, imported only when chosen.
+
+Whoever draws them, the batches, their threads and the folder are the same, so the pictures are too (../worker.py).
+An engine's file has PACKAGE, what it needs installed; `problems`, what of a recipe it cannot serve; and `launch`.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Sequence
+from importlib.util import find_spec
+from types import ModuleType
+from typing import TYPE_CHECKING
+
+from runner.errors import Problem, RecipeError
+
+if TYPE_CHECKING:
+    from runner.schema import Recipe
+    from runner.sweep.folder import SweepFolder, SweepPlan
+    from runner.sweep.partition import Together
+    from runner.sweep.progress import SweepProgress
+
+
+def check(base: Recipe) -> None:
+    """Raises RecipeError when the recipe's launcher cannot work here; no engine's library is imported for that."""
+    engine = _engine(base)
+    if find_spec(engine.PACKAGE) is None:
+        what = f"'{base.launcher}' needs the package {engine.PACKAGE}, which is not installed"
+        raise RecipeError([Problem("launcher", what, hint=f"pip install 'diffusion-recipes[{base.launcher}]'")])
+    if problems := engine.problems(base):
+        raise RecipeError(problems)
+
+
+def launch(
+    base: Recipe,
+    folder: SweepFolder,
+    plan: SweepPlan,
+    batches: Sequence[Together],
+    reporter: SweepProgress,
+    after_batch: Callable[[Together], None],
+) -> None:
+    """Has the batches drawn by the workers of the recipe's launcher, which `check` has let pass.
+
+    after_batch: called when a batch is committed. Raises Stop where a failure ends the sweep, RuntimeError where no
+    worker can be had. The slurm launcher returns when its workers wait in the queue.
+    """
+    if batches:
+        _engine(base).launch(base, folder, plan, batches, reporter, after_batch)
+
+
+def _engine(base: Recipe) -> ModuleType:
+    return importlib.import_module(f"{__name__}.{base.launcher}")
