@@ -35,12 +35,18 @@ STYLE = {
     "axes.titlesize": 9.5,
     "axes.spines.top": False,
     "axes.spines.right": False,
-    "legend.frameon": False,
 }
 
 
 def draw(curves: Sequence[Curve], settings: Compare) -> dict[str, Figure]:
     """Title → figure, for each setting: errors of the ODE's samplers, of the SDE's, and fidelity where it is known."""
+    import matplotlib
+
+    with matplotlib.rc_context(STYLE):
+        return _figures(curves, settings)
+
+
+def _figures(curves: Sequence[Curve], settings: Compare) -> dict[str, Figure]:
     figures: dict[str, Figure] = {}
     styles = _styles(curves)
     for setting in dict.fromkeys(curve.setting for curve in curves):
@@ -90,19 +96,17 @@ def _styles(curves: Sequence[Curve]) -> dict[str, dict[str, Any]]:
 
 def _panels(curves: Sequence[Curve], title: str) -> tuple[Figure, list[tuple[Axes, str | None]]]:
     """A figure with its axes, and the schedule that each is for; None: for all of them."""
-    import matplotlib
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     schedules: list[str | None] = [*dict.fromkeys(curve.schedule for curve in curves)]
     if len(schedules) > PANELS:
         schedules = [None]
-    with matplotlib.rc_context(STYLE):
-        width = 4.2 * len(schedules) if len(schedules) > 1 else 6.4
-        figure = Figure(figsize=(width, 4.4), layout="constrained")
-        FigureCanvasAgg(figure)
-        figure.suptitle(title, fontsize=11, x=0.01, ha="left")
-        axes = figure.subplots(1, len(schedules), sharex=True, sharey=True, squeeze=False)[0]
+    width = 4.2 * len(schedules) if len(schedules) > 1 else 6.4
+    figure = Figure(figsize=(width, 4.4), layout="constrained")
+    FigureCanvasAgg(figure)
+    figure.suptitle(title, fontsize=11, x=0.01, ha="left")
+    axes = figure.subplots(1, len(schedules), sharex=True, sharey=True, squeeze=False)[0]
     for place, schedule in zip(axes, schedules, strict=True):
         if schedule:
             place.set_title(f"schedule: {schedule}", loc="left")
@@ -120,8 +124,10 @@ def _error_figure(
     figure, panels = _panels(curves, title)
     best = front(curves)
     floor = max(curve.floor for curve in curves)
+    lowest, highest = (end(error for curve in curves for error in curve.errors) for end in (min, max))
     for axes, schedule in panels:
         axes.set_yscale("log")
+        axes.set_ylim((0.6 * min(lowest, floor or lowest), 1.4 * highest))
         axes.plot(
             [nfe for _, nfe, _ in best],
             [error for *_, error in best],
@@ -142,14 +148,15 @@ def _error_figure(
             axes.axhline(below, color=GREY, linewidth=0.6, linestyle=(0, (1, 3)), zorder=0)
         if floor > 0:
             axes.axhline(floor, color=GREY, linewidth=1, linestyle="--", zorder=1)
-            axes.axhspan(floor, ABOVE_FLOOR * floor, color="#f4f4f4", zorder=0)
+            axes.axhspan(0.1 * floor, ABOVE_FLOOR * floor, color="#f4f4f4", zorder=0)
     _evaluations(panels, curves)
     first = panels[0][0]
     first.set_ylabel("relative L2 of the final latents")
     if floor > 0:
-        words = f"floor of the reference, {floor:.1e}"
-        first.annotate(words, (0.01, floor), xycoords=("axes fraction", "data"), fontsize=7.5, color=GREY, va="bottom")
-    first.legend(loc="lower left", fontsize=7.5, bbox_to_anchor=(0, 0.06))
+        words = f"floor of the references, {floor:.1e}; nothing in the shade is fitted"
+        place = {"xy": (0.02, floor), "xycoords": ("axes fraction", "data"), "xytext": (0, 2)}
+        first.annotate(words, textcoords="offset points", fontsize=7.5, color="#666666", **place)
+    first.legend(loc="upper right", fontsize=7.5, frameon=False)
     return figure
 
 
@@ -182,7 +189,7 @@ def _line(axes: Axes, nfe: Sequence[float], values: Sequence[float], style: Mapp
 def _evaluations(panels: Sequence[tuple[Axes, str | None]], curves: Sequence[Curve]) -> None:
     """Ticks at the numbers that were tried, and room for the names at the ends."""
     tried = sorted({point.nfe for curve in curves for point in curve.points})
-    ticks = [n for i, n in enumerate(tried) if i == 0 or n / tried[i - 1] > 1.12]
+    ticks = [n for i, n in enumerate(tried) if i == 0 or n / tried[i - 1] > 1.2]
     for axes, _ in panels:
         axes.set_xticks(ticks, [str(n) for n in ticks])
         axes.set_xticks([], minor=True)
@@ -193,7 +200,6 @@ def _name_ends(axes: Axes, ends: Sequence[tuple[float, float, str, str]]) -> Non
     """Names at the right ends of lines, moved apart where they would overlap; a thin line leads to the moved ones."""
     if not ends:
         return
-    axes.autoscale_view()
     figure_height = axes.get_figure().get_size_inches()[1] * 72  # type: ignore[union-attr]
     gap = 9.5 / (figure_height * 0.78)
     ordered = sorted(ends, key=lambda end: end[1])
@@ -212,7 +218,6 @@ def _name_ends(axes: Axes, ends: Sequence[tuple[float, float, str, str]]) -> Non
             va="center",
             arrowprops={"arrowstyle": "-", "color": color, "linewidth": 0.5, "shrinkA": 0, "shrinkB": 2},
         )
-    axes.set_ylim((10**low, 10**high) if log else (low, high))
 
 
 def _apart(places: Sequence[float], gap: float) -> list[float]:

@@ -52,21 +52,25 @@ def ode_reference(scheduler: Any, table: Tableau, steps: int) -> Tableau:
 def sde_reference(scheduler: Any, table: Tableau, steps: int) -> Tableau:
     """The reverse SDE of eta = 1 by its posterior, one row a step and one last, on the shared Brownian path.
 
-    alpha' x' / sigma'^2 = alpha x / sigma^2 + (u' - u) x0 + W(u') - W(u), u = alpha^2 / sigma^2: exact but for x0,
-    which is held over the step. Of strong order 1.
+    alpha' x' / sigma'^2 = alpha x / sigma^2 + (u' - u) x0 + W(u') - W(u), u = alpha^2 / sigma^2: exact but for x0, of
+    which the value half a step of lambda ahead is taken, as the last two values let it be seen. Of strong order 1 all
+    the same, for x0 follows the noise; but about half as far off as with x0 held.
     """
     levels = _levels(scheduler, _grid(scheduler, table, steps))
     i = np.arange(steps)
     at, to = levels[i[:, None]], levels[i[:, None] + 1]
     passed = to.clock - at.clock
     back = to.sigma**2 / to.alpha
+    steps_of_lambda = np.diff(levels.lam)
+    ahead = np.append(0.0, steps_of_lambda[1:] / steps_of_lambda[:-1] / 2)[:, None]
 
     def update(s: State) -> tuple[Array, ...]:
-        return (back * (at.alpha / at.sigma**2 * s.x + passed * s.x0 + np.sqrt(passed) * s.noise),)
+        x0 = s.x0 + ahead * (s.x0 - s.h[0])
+        return back * (at.alpha / at.sigma**2 * s.x + passed * x0 + np.sqrt(passed) * s.noise), s.x0
 
     return trace(
         [Rows(i, levels[i], levels[i + 1], update, i, noise=True), _last(table, levels)],
-        history=0,
+        history=1,
         parameterisation=scheduler.parameterisation,
         init_noise_sigma=float(table.init_noise_sigma),
         brownian=SHARED,

@@ -40,8 +40,8 @@ def notes(
         steps = settings.reference_steps * (SDE_STEPS if kind == "sde" else 1)
         said.append(MEANS[kind])
         said.append(
-            f"Floor ({kind.upper()}): references of {steps} and {2 * steps} steps agree within {median:.1e} (median; at worst "
-            f"{largest:.1e}). Errors near it say nothing."
+            f"Floor ({kind.upper()}): references of {steps} and {2 * steps} steps agree within {median:.1e} (median; "
+            f"at worst {largest:.1e}). Errors near it say nothing."
         )
     if floors:
         said.append(MEANS_NOT)
