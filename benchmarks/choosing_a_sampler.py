@@ -6,8 +6,8 @@ On the demo checkpoint, through the same plan, backend and engine as `run`. Ever
 visits the same kind of levels (Karras', from the clock's end to its beginning, then zero) and is compared, in latents,
 with a converged run: the ODE's for deterministic samplers, the SDE's along the same Brownian path for the others. The
 error is the root mean square distance over that of the converged latents, all prompts together. Fidelity is the share
-of pictures in which `runner.demo.checker` reads the shape, colour, size and background of the prompt. Prints the table
-of docs/choosing.md and draws its picture.
+of pictures in which `runner.demo.checker` reads the shape, colour, size and background of the prompt. Draws the
+picture of docs/choosing.md and writes the tables into it.
 """
 
 from __future__ import annotations
@@ -32,7 +32,8 @@ EXACT = {"ode": "unipc", "sde": "dpmpp_2m_sde"}
 """What a converged run is made with."""
 TWO_CALLS = {"heun", "dpm2", "dpmpp_sde"}
 """Samplers of two network evaluations a step: they take half as many steps for the same cost."""
-OPTIONS = {"sa_solver": ("+scheduler.tau={start: 0, end: 1000, value: 1.0}",)}
+OPTIONS = {"sa_solver": ("scheduler.tau={start: 0, end: 1000, value: 1.0}",)}
+BEGIN, END = "<!-- measured -->", "<!-- end -->"
 SPACINGS = ("karras", "exponential", "linspace", "trailing", "beta_timesteps", "kl_optimal")
 
 
@@ -137,8 +138,7 @@ def draw(panels: dict[str, dict[str, list[Point]]], path: Path) -> None:
         axes[-1].plot([p.cost for p in points], [100 * p.right for p in points], marker="o", markersize=3, label=name)
     axes[-1].set(title="prompts drawn right", xlabel="network evaluations", ylabel="%", ylim=(0, 102), xscale="log")
     for axis in axes:
-        costs = sorted({point.cost for measured in panels.values() for points in measured.values() for point in points})
-        axis.set_xticks(costs[::2], labels=list(map(str, costs[::2])))
+        axis.set_xticks((5, 10, 20, 40), labels=("5", "10", "20", "40"))
         axis.minorticks_off()
         axis.grid(alpha=0.3)
         axis.legend(fontsize=7)
@@ -154,6 +154,7 @@ def main() -> None:
     parser.add_argument("--converged", type=int, default=300, help="steps of the converged runs (%(default)s)")
     parser.add_argument("--threads", type=int, help="of the CPU; otherwise one for each core")
     parser.add_argument("--out", type=Path, default=Path("docs/choosing.png"), help="the picture (%(default)s)")
+    parser.add_argument("--page", type=Path, default=Path("docs/choosing.md"), help="gets the tables (%(default)s)")
     chosen = parser.parse_args()
     rng = np.random.default_rng(chosen.seed)
     prompts = tuple(random_prompt(rng) for _ in range(chosen.prompts))
@@ -166,8 +167,12 @@ def main() -> None:
     sde = {name: measure(bench, chosen.costs, name, exact["sde"]) for name in SDE}
     spaced = {kind: measure(bench, chosen.costs, "dpmpp_2m", exact["ode"], kind) for kind in SPACINGS}
     draw({"deterministic": ode, "stochastic, one Brownian path": sde, "schedules, with dpmpp_2m": spaced}, chosen.out)
-    for kind, measured in (("deterministic", ode), ("stochastic", sde), ("`dpmpp_2m` on", spaced)):
-        print("\n" + table(kind, chosen.costs, measured))
+    tables = (("deterministic", ode), ("stochastic", sde), ("`dpmpp_2m` on", spaced))
+    head = f"{chosen.prompts} prompts, guidance {chosen.guidance:g}; after {chosen.converged} steps right: {shares}."
+    text = "\n\n".join([head, *(table(kind, chosen.costs, measured) for kind, measured in tables)])
+    print("\n" + text)
+    before, rest = chosen.page.read_text("utf-8").split(BEGIN)
+    chosen.page.write_text(f"{before}{BEGIN}\n{text}\n{END}{rest.split(END)[1]}", "utf-8")
 
 
 if __name__ == "__main__":

@@ -34,7 +34,7 @@ def on_shared_path(table: Tableau) -> Tableau:
     W(u') - W(u) + (a part of x0), u = alpha^2 / sigma^2. Raises NoisePathError, naming the row, where one does not.
     """
     noise = table.update[..., table.registers + 2]
-    draws = table.takes_noise & noise.any(1)
+    draws = table.takes_noise & (np.abs(noise) > 1e-7).any(1)  # a last step of no size draws nothing
     if not draws.any():
         return replace(table, noise_span=np.full_like(table.noise_span, np.nan))
     alpha, sigma = table.land[draws].T

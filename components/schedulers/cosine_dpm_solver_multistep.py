@@ -39,4 +39,8 @@ class CosineDPMSolverMultistepScheduler(EDMDPMSolverMultistepScheduler):
     def rows(self, grid: Grid, run: RunOptions) -> Iterable[Rows]:
         for group in super().rows(grid, run):
             start, end = group.at.sigma, group.to.sigma
-            yield group if run.shared_path else replace(group, noise=(end > 0) & (end < start), span=(start, end))
+            yield (
+                group
+                if run.shared_path
+                else replace(group, noise=(end > 0) & (end < start * (1 - 1e-6)), span=(start, end))
+            )

@@ -28,6 +28,9 @@ class DPMSolverMultistepInverseScheduler(DPMSolverMultistepScheduler):
     def end_sigma(self) -> float:
         return self.clock.sigma_max if self.flows else float(self.clock.sigma_at(self.clock_length - 1))
 
+    def sigma_range(self, steps: int) -> tuple[float, float]:
+        return self.clock.sigma_min, self.end_sigma()
+
     def spaced_timesteps(self, kind: str, steps: int) -> Array:
         """Rising, and short of the largest where the forward solver would leave out the smallest."""
         points = steps + (kind != "trailing")

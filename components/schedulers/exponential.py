@@ -53,7 +53,7 @@ class Integrator:
             return 0 * to.sigma
         if self.x0:
             return to.sigma * np.sqrt(-np.expm1(2 * (at.lam - to.lam)))
-        return np.sqrt((to.alpha * at.sigma / at.alpha) ** 2 - to.sigma**2)
+        return np.sqrt(np.maximum((to.alpha * at.sigma / at.alpha) ** 2 - to.sigma**2, 0))  # rounding, over no step
 
     def declared_variance(self, at: Level, to: Level) -> tuple[Array, Array] | None:
         """The eps form takes the SDE's full drift from a frozen eps: what holds of a first-order step instead."""
@@ -70,7 +70,8 @@ def multistep_orders(grid: Grid, order: int, *, lower_final: bool, euler_final: 
     if euler_final:
         orders[-1] = 1
     sigma = grid.levels.sigma
-    orders[(sigma[1:] == 0) | (sigma[1:] == sigma[:-1])] = 1  # no finite step in lambda to look back over
+    # No finite step in lambda to look back over, or one of rounding alone: a spacing that ends where it is told to end.
+    orders[(sigma[1:] == 0) | np.isclose(sigma[1:], sigma[:-1], rtol=1e-9, atol=0)] = 1
     return orders
 
 

@@ -46,9 +46,6 @@ class IPNDMScheduler(Scheduler):
     def history(self, run: RunOptions) -> int:
         return 3
 
-    def unchecked(self, run: RunOptions) -> str:
-        return "at alpha = 0 the first row takes x for noise, whatever the data"
-
     def rows(self, grid: Grid, run: RunOptions) -> Iterable[Rows]:
         for i, order in alike(np.minimum(np.arange(len(grid)) + 1, 4)):
             weights = ADAMS_BASHFORTH[order - 1]
@@ -61,4 +58,5 @@ class IPNDMScheduler(Scheduler):
                 x0 = np.where(at.alpha == 0, np.where(blind, 0, s.x0), (s.x - at.sigma * eps) / at.alpha)
                 return to.alpha * x0 + to.sigma * eps, *past[:3]
 
-            yield Rows(i, grid[i], grid[i + 1], update, i)
+            # The first row takes x for noise, whatever the data: the mean is lost, the noise is not.
+            yield Rows(i, grid[i], grid[i + 1], update, i, mean=(np.full(len(i), np.inf), np.zeros(len(i))))

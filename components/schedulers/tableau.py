@@ -105,7 +105,8 @@ class Rows:
     index (n,): their places in the table; at, to: where each reads and lands; step (n,): the user-visible step.
     `noise`: which of them take a draw; `span`: of which interval of the Brownian clock, where that is not
     alpha^2 / sigma^2 from one level to the other. `variance`, `mean`: the closed forms (gain, added) that the method
-    declares for var(x') = gain var(x) + added, and for the c-part of x' alike, where they are not sigma'^2 and alpha'.
+    declares for var(x') = gain var(x) + added, and for the c-part of x' alike, where they are not sigma'^2 and alpha';
+    a gain of inf: nothing is claimed.
     `log_variance`: bounds of a learned variance; the formula's noise is then of unit size.
     """
 
@@ -217,10 +218,11 @@ class Tableau:
             slack[row] = rounding[0, 0], np.linalg.norm(rounding[0, 1:])
         alpha, sigma = self.land.T
         gain, added = np.moveaxis(self.declared, -1, 0)
+        free, gain = np.isinf(gain), np.where(np.isinf(gain), np.nan, gain)
         expected = np.where(np.isnan(gain), np.stack([alpha, sigma**2], -1), gain * before + added)
         # The standard deviation, not its square: where sigma' is 0 an error's square would be too small to see.
         expected[:, 1] = np.sqrt(expected[:, 1])
-        bad = ~(np.abs(landed - expected) <= tolerance * (1 + sigma[:, None]) + slack)
+        bad = ~(np.abs(landed - expected) <= tolerance * (1 + sigma[:, None]) + slack) & ~free
         if bad.any():
             row, which = np.argwhere(bad)[0]
             what = ("mean", "standard deviation")[which]

@@ -9,8 +9,8 @@ import pytest
 
 KEYS = """\
     allowed: recipe, checkpoint, scheduler, schedule, backend, format, name, prompt, negative_prompt, seed,
-      num_images, batch_size, steps, height, width, guidance_scale, guidance_rescale, clip_skip, noise, output, sweep,
-      launcher, workers, shard, on_error"""
+      num_images, batch_size, steps, height, width, guidance_scale, guidance_rescale, clip_skip, noise, output,
+      compare, sweep, launcher, workers, shard, on_error"""
 SCHEDULERS = ("ddim", "ddpm", "dpmpp_2m", "euler", "euler_a", "heun", "lms", "pndm")
 
 

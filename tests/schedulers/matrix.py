@@ -18,6 +18,7 @@ import time
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 
 import numpy as np
@@ -176,14 +177,14 @@ def _as_listed(cell: Cell, found: str, off: float) -> Verdict:
 
 def _at_best(remedy: Callable[[Cell], float], cell: Cell) -> float:
     """What a remedy leaves, the peer's numbers being float64 if float32 ones are not enough."""
-    try:
-        left = remedy(cell)
+    left = float("inf")
+    for setting in (nullcontext, peer_in_float64):
+        # A remedy may have a condition of its own, of which this cell is no case.
+        with setting(), suppress(AssertionError, TypeError, ValueError):
+            left = min(left, remedy(cell))
         if left <= TOLERANCE:
-            return left
-        with peer_in_float64():
-            return remedy(cell)
-    except (AssertionError, TypeError, ValueError):  # it was made for other cells than this
-        return float("inf")
+            break
+    return left
 
 
 def _distance_in_float64(cell: Cell) -> float:

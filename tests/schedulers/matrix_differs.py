@@ -5,9 +5,25 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from family import Config
-from peer_differs import DDIM, DDPM, DIFFERS, DPM, NAN, RAISES, SINGLESTEP, Cell, Difference
+from peer_differs import (
+    DDIM,
+    DDPM,
+    DIFFERS,
+    DPM,
+    NAN,
+    RAISES,
+    SINGLESTEP,
+    UNIPC,
+    WHOLE_TIMESTEPS,
+    Cell,
+    Difference,
+    told_the_peers_timesteps,
+)
+from reference_loop import distance
+from wider_differs import COSINE, EDM
 
 from components.schedulers import scheduler_classes
+from components.schedulers.options import SIGMA_FLAGS
 
 ONE_CALL = tuple(name for name, cls in scheduler_classes().items() if cls.order == 1 and name != "PNDMScheduler")
 """Those that tell each of their timesteps once."""
@@ -18,8 +34,19 @@ class Repeating(Difference):
     """Cells in which the peer tells one timestep twice."""
 
     def covers(self, cell: Cell) -> bool:
-        told = cell.peer().timesteps.tolist()
-        return cell.member.name in self.schedulers and len(set(told)) < len(told)
+        if cell.member.name not in self.schedulers:
+            return False
+        try:
+            told = cell.peer().timesteps.tolist()
+        except Exception:  # a peer that cannot be made is another entry's
+            return False
+        return len(set(told)) < len(told)
+
+
+def not_thresholded(cell: Cell) -> float:
+    """Our run without thresholding beside the peer's with it."""
+    plain = Cell(cell.member, cell.config | {"thresholding": False}, cell.steps)
+    return distance(plain.run(), cell.run_peer())
 
 
 def _blind_eps(c: Config, steps: int) -> bool:
@@ -28,6 +55,17 @@ def _blind_eps(c: Config, steps: int) -> bool:
 
 def _third_order_sde(c: Config, steps: int) -> bool:
     return c["algorithm_type"] == "sde-dpmsolver++" and c["solver_order"] == 3 and steps >= 3
+
+
+def _on_sigmas(c: Config) -> bool:
+    return "sigma_schedule" in c or any(value is True for name, value in c.items() if name in SIGMA_FLAGS)
+
+
+def _ends_where_it_is(c: Config, steps: int) -> bool:
+    """A spacing of sigma that ends on sigma_min, and a method that divides by the last step."""
+    looks_back = c["solver_order"] == 3 or (c["solver_order"] == 2 and c["solver_type"] == "heun")
+    lowered = c["lower_order_final"] and steps < 15
+    return _on_sigmas(c) and c["final_sigmas_type"] == "sigma_min" and looks_back and not lowered
 
 
 def _any(c: Config, steps: int) -> bool:
@@ -46,5 +84,78 @@ MATRIX_DIFFERS: tuple[Difference, ...] = (
         _third_order_sde,
         DIFFERS,
         "the second difference is weighted by something that tends to -alpha', not to 0, with the step",
+    ),
+    Difference(
+        (EDM, COSINE),
+        lambda c, n: (
+            c["solver_order"] == 3 and c.get("algorithm_type", "sde-dpmsolver++") == "sde-dpmsolver++" and n >= 3
+        ),
+        RAISES,
+        "UnboundLocalError: this branch was never written",
+    ),
+    Difference(
+        (*DPM, EDM, COSINE),
+        _ends_where_it_is,
+        NAN,
+        "ends on a level it is at already, a step of no size, and divides by it",
+    ),
+    Difference(
+        UNIPC,
+        lambda c, n: n == 1 and _on_sigmas(c) and c["final_sigmas_type"] == "sigma_min",
+        DIFFERS,
+        "ends a sigma spacing on its last level once more, which is where a single step starts: nothing is denoised",
+    ),
+    Difference(
+        UNIPC,
+        lambda c, n: c["final_sigmas_type"] == "zero" and not c["lower_order_final"] and n > 1,
+        RAISES,
+        "LinAlgError: B(h) is infinite where the run ends at sigma = 0; the limit exists, and is first order",
+    ),
+    Difference(
+        ("EulerAncestralDiscreteScheduler",),
+        lambda c, n: c["beta_schedule"] == "squaredcos_cap_v2",
+        NAN,
+        "in float32 sigma^2 - sigma_down^2 is below 0, and its root nan",
+    ),
+    Difference(
+        WHOLE_TIMESTEPS,
+        lambda c, n: c.get("use_lu_lambdas", False),
+        DIFFERS,
+        "tells the network timesteps rounded down; we round to the nearest, as the peer does with Karras sigmas",
+        told_the_peers_timesteps,
+    ),
+    Difference(
+        ("SASolverScheduler",),
+        lambda c, n: c["thresholding"] and c["algorithm_type"] == "noise_prediction",
+        RAISES,
+        "RuntimeError: gives its thresholding arguments that do not fit",
+    ),
+    Difference(
+        UNIPC,
+        lambda c, n: c["thresholding"] and not c["predict_x0"],
+        DIFFERS,
+        "its eps form knows no thresholding; ours goes on with the eps of the thresholded x0",
+        not_thresholded,
+    ),
+    Difference(
+        SINGLESTEP,
+        lambda c, n: c["thresholding"] and c["algorithm_type"] in ("dpmsolver", "sde-dpmsolver"),
+        RAISES,
+        "RuntimeError: gives its thresholding arguments that do not fit",
+    ),
+    Difference(
+        UNIPC,
+        lambda c, n: _on_sigmas(c) and c["final_sigmas_type"] == "sigma_min" and not c["lower_order_final"],
+        NAN,
+        "ends on a level it is at already, a step of no size, and divides by it",
+    ),
+    *(
+        Difference(
+            ("DPMSolverMultistepInverseScheduler",),
+            lambda c, n: c["lambda_min_clipped"] == -2.0,
+            what,
+            "spaces trailing timesteps and sigmas as if the clock were not cut, beyond its end too; ours stay within",
+        )
+        for what in (DIFFERS, NAN)
     ),
 )

@@ -42,7 +42,8 @@ def _strictly(sigmas: list[float]) -> list[float]:
 
 def starting_at_the_top(cell: Cell) -> float:
     """The peer with its one level at sigma_max, where ours is, and where its own Karras spacing starts."""
-    return distance(cell.run(), run_peer(make_peer(cell.member.name, cell.config | {"sigma_schedule": "karras"}, 1)))
+    config, run = cell.member.split(cell.config | {"sigma_schedule": "karras"})
+    return distance(cell.run(), run_peer(make_peer(cell.member.name, config, 1), **run))
 
 
 def rounded_down(cell: Cell) -> float:
