@@ -22,6 +22,11 @@ HALVES = {torch.bfloat16: "_is_mkldnn_bf16_supported", torch.float16: "_is_mkldn
 class Linear(nn.Linear):
     """`nn.Linear`, in float32 where the processor has no half precision."""
 
+    def reset_parameters(self) -> None:
+        """As torch does, but not on the meta device, where there are no numbers to draw and it would cost time."""
+        if not self.weight.is_meta:
+            super().reset_parameters()
+
     def forward(self, x: Tensor) -> Tensor:
         if not _ours(x) or not emulated(x.dtype):
             return super().forward(x)
@@ -30,6 +35,11 @@ class Linear(nn.Linear):
 
 class Convolution(nn.Conv2d):
     """`nn.Conv2d` of zero padding, quicker."""
+
+    def reset_parameters(self) -> None:
+        """See `Linear.reset_parameters`."""
+        if not self.weight.is_meta:
+            super().reset_parameters()
 
     def forward(self, x: Tensor) -> Tensor:
         if not _ours(x):

@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any
 from components.model_config import UNet2DConfig
 from runner.backends.base import Conditioning, Guidance
 from runner.errors import Problem
-from runner.schema import Recipe
 
 if TYPE_CHECKING:
     from runner.backends.base import Array, Backend
     from runner.pipelines.base import Configs, Say, Wish
+    from runner.schema import Recipe
 
 CLASSES = ("DDPMPipeline", "DDIMPipeline")
 COMPONENTS = ("unet",)
@@ -36,7 +36,7 @@ def problems(recipe: Recipe, configs: Configs) -> list[Problem]:
             hint=f"leave {key} out, or take a checkpoint that reads prompts",
         )
         for key in PROMPT_KEYS
-        if getattr(recipe, key) not in (Recipe.model_fields[key].default, "")
+        if getattr(recipe, key) not in (type(recipe).model_fields[key].default, "")
     ]
     if unet.out_channels != unet.in_channels:
         what = f"the UNet makes {unet.out_channels} channels of {unet.in_channels}: a learned variance is not read"
