@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from components import flax_files
 from components.errors import AbsentError, CheckpointError
 from components.tensor_headers import TensorInfo, read_header, refuse_lfs_pointer
 
@@ -94,7 +93,9 @@ def read_weight_map(index: Path) -> dict[str, str]:
 
 def _header(path: Path) -> dict[str, TensorInfo]:
     """The tensors of a weight file of any kind."""
-    if path.suffix == flax_files.SUFFIX:
+    if path.suffix == ".msgpack":
+        from components import flax_files  # which needs numpy
+
         return flax_files.read_header(path)
     return pickle_header(path) if path.suffix == ".bin" else read_header(path)
 

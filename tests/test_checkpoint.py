@@ -284,11 +284,11 @@ def test_pickle_and_other_formats_only(folder):
     (folder / "vae" / WEIGHTS).rename(folder / "vae/diffusion_pytorch_model.bin")
     assert "only as pickle (diffusion_pytorch_model.bin)" in error_of(open_checkpoint(folder).component, "vae")
     assert weight_names(open_checkpoint(folder, allow_pickle=True), "vae") == ["diffusion_pytorch_model.bin"]
-    (folder / "vae/diffusion_pytorch_model.bin").rename(folder / "vae/diffusion_flax_model.msgpack")
+    flax = (folder / "vae/diffusion_pytorch_model.bin").rename(folder / "vae/diffusion_flax_model.msgpack")
+    assert weight_names(open_checkpoint(folder), "vae") == ["diffusion_flax_model.msgpack"]
+    flax.rename(folder / "vae/model.onnx")
     message = error_of(open_checkpoint(folder).component, "vae")
-    assert message.endswith(
-        "vae has no weights in safetensors files; it has config.json, diffusion_flax_model.msgpack."
-    )
+    assert message.endswith("vae has no weights in safetensors files; it has config.json, model.onnx.")
 
 
 @pytest.mark.parametrize(

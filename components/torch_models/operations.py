@@ -40,10 +40,14 @@ class Convolution(nn.Conv2d):
             return winograd_conv(x, self.weight, self.bias)
         if kernel == (1, 1) and stride == 1 and x.is_contiguous(memory_format=torch.channels_last):
             return self._product(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+        weight, bias = self.weight, self.bias
         if emulated(x.dtype):
-            out = F.conv2d(x.float(), self.weight.float(), _float(self.bias), self.stride, self.padding)
-            return out.to(x.dtype)
-        return super().forward(x)
+            weight, bias = weight.float(), _float(bias)
+        if weight.is_contiguous() and weight.numel() > x.numel():  # layouts that differ cost a large weight dear
+            x, like = x.contiguous(), x
+            out = F.conv2d(x.to(weight.dtype), weight, bias, self.stride, self.padding)
+            return out.to(x.dtype, memory_format=_layout(like))
+        return F.conv2d(x.to(weight.dtype), weight, bias, self.stride, self.padding).to(x.dtype)
 
     def _product(self, x: Tensor) -> Tensor:
         """(…, in_channels) to (…, out_channels) with the 1×1 kernel."""
@@ -66,6 +70,10 @@ def emulated(dtype: torch.dtype) -> bool:
 
 def _ours(x: Tensor) -> bool:
     return x.device.type == "cpu" and not torch.is_grad_enabled() and not torch.compiler.is_compiling()
+
+
+def _layout(x: Tensor) -> torch.memory_format:
+    return torch.channels_last if x.is_contiguous(memory_format=torch.channels_last) else torch.contiguous_format
 
 
 def _float(bias: Tensor | None) -> Tensor | None:

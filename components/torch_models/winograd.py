@@ -78,8 +78,8 @@ def _strip(pixels: Tensor, rows: slice, kernels: Tensor, bias: Tensor | None, ou
 def _kernels(weight: Tensor) -> Tensor:
     """GgGᵀ of kernels (O, C, 3, 3): 36 matrices (C, O)."""
     both = torch.kron(_G, _G).to(torch.float32)
-    taps = weight.permute(0, 2, 3, 1).reshape(len(weight), 9, -1).float()
-    return torch.matmul(both, taps).permute(1, 2, 0)
+    kernels = both @ weight.float().reshape(-1, 9).t()
+    return kernels.view(TILE**2, *weight.shape[:2]).transpose(1, 2)
 
 
 def _to_tile(d: Sequence[Tensor], out: Tensor) -> None:

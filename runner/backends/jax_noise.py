@@ -117,7 +117,7 @@ class MixedNoise:
 
     def rows(self, segment: Segment) -> Noise:
         """The draws of a segment, of which there must be no other order than first to last."""
-        host = self._host.rows(replace(segment, wanted=segment.wanted & self._follows)).drawn
+        host: Any = self._host.rows(replace(segment, wanted=segment.wanted & self._follows)).drawn
         device, wanted = self._device.rows(segment), segment.rows.takes_noise
         drawn = lax.map(lambda place: draw(device, self._shape, place, wanted[place]), jnp.arange(SEGMENT))
         return Noise(jnp.where(self._from_host, host, drawn))

@@ -38,7 +38,7 @@ class GuidedNetwork:
 
     def __call__(self, x: Tensor, timestep: Tensor) -> Tensor:
         context, conditions = self._conditions(len(x))
-        x = x.to(self.dtype)
+        x = x.to(self.dtype, memory_format=layout(self.device))
         if not self._doubles:
             return self.unet(x, timestep, *context, **conditions).sample.float()
         clock = timestep if timestep.ndim == 0 else torch.cat([timestep, timestep])
@@ -82,6 +82,11 @@ class GuidedNetwork:
         scale = self.guidance.scale
         told = [guidance_embedding(one - 1.0, self.unet.config.time_cond_proj_dim) for one in _each(scale)]
         return torch.cat(told).to(self.device, self.dtype).expand(count, -1)
+
+
+def layout(device: torch.device) -> torch.memory_format:
+    """How images lie in memory: channels innermost, which convolutions want (UNets gain 3 to 10 %, VAEs 3 to 25 %)."""
+    return torch.preserve_format if device.type == "mps" else torch.channels_last
 
 
 def guide(without: Tensor, with_prompt: Tensor, guidance: Guidance) -> Tensor:

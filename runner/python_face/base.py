@@ -156,8 +156,9 @@ class DiffusionPipeline:
     def __setattr__(self, name: str, value: Any) -> None:
         if name in (*self.kind.COMPONENTS, "scheduler"):
             self._components[name] = self._checked(name, value)
-            if self.__dict__.get("_offload") and isinstance(value, nn.Module):
-                self._offload.add(value.to("cpu"))
+            offload: Offload | None = self.__dict__.get("_offload")
+            if offload and isinstance(value, nn.Module):
+                offload.add(value.to("cpu"))
         else:
             super().__setattr__(name, value)
 
@@ -188,6 +189,8 @@ class DiffusionPipeline:
         for component in self._components.values():
             if isinstance(component, nn.Module):
                 component.to(device=device, dtype=dtype)
+                if component.__class__.__module__.startswith("components.") and self.device.type == "cuda":
+                    component.to(memory_format=torch.channels_last)
         return self
 
     @property

@@ -67,8 +67,8 @@ class Call:
             problems.append(Problem("prng_seed", what, hint="jax.random.split makes several of one"))
         if problems:
             raise RecipeError(problems)
-        scales = tuple(map(float, scale))
-        return cls(ids, groups, negative, keys, latents, scales if len(scales) > 1 else scales[0])
+        of_all = float(scale[0]) if len(scale) == 1 else tuple(map(float, scale))
+        return cls(ids, groups, negative, keys, latents, of_all)
 
     def noise(self, shape: tuple[int, ...], table: Tableau, layout: Layout) -> DeviceNoise | HostNoise:
         """The latents to begin with, drawn in one go from each key, and each picture's own draws for the rows after."""

@@ -63,13 +63,13 @@ def run_sweep(composition: Composition, *, progress: bool = True) -> SweepOutcom
             _leave_recipe(composition, root)
             batches = plan.share(composition.base.shard)
             reporter = SweepProgress(plan, batches, speak=progress)
-            run = _Sweep(folder, plan, reporter, guard)
+            run, ended = _Sweep(folder, plan, reporter, guard), True
             try:
-                run.all_batches(batches, composition)
+                ended = run.all_batches(batches, composition)
                 reporter.close()
             except Stop:
                 reporter.close()
-            leave_report(folder, plan, reporter.say if composition.base.compare else None)
+            leave_report(folder, plan, reporter.say if ended and composition.base.compare else None)
         except KeyboardInterrupt as stop:
             raise _stopped(stop, root) from None
     found = results(folder, plan)
@@ -83,14 +83,16 @@ class _Sweep:
         self.folder, self.plan, self.reporter, self.guard = folder, plan, reporter, guard
         self._left = time.monotonic()
 
-    def all_batches(self, batches: Sequence[Together], composition: Composition) -> None:
-        """Has every batch drawn, here or by the launcher's workers; waits for those that other processes are at."""
+    def all_batches(self, batches: Sequence[Together], composition: Composition) -> bool:
+        """Has every batch drawn, here or by the launcher's workers; waits for those that other processes are at.
+
+        False: they are still to be drawn, by workers that wait in a queue.
+        """
         base = composition.base
         if base.launcher != "warm":
             from runner.sweep.launchers import launch
 
-            launch(base, self.folder, self.plan, batches, self.reporter, self._committed)
-            return
+            return launch(base, self.folder, self.plan, batches, self.reporter, self._committed)
         worker = Worker(
             self.folder,
             self.plan,
@@ -105,6 +107,7 @@ class _Sweep:
             time.sleep(POLL)
             waiting = [batch for batch in waiting if not worker.do(batch)]
         worker.meter.keep()
+        return True
 
     def _committed(self, batch: Together) -> None:
         self.reporter.batch_done(batch)

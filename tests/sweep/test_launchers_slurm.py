@@ -109,6 +109,15 @@ def test_a_gpu_is_asked_for_where_the_recipe_wants_one(login_node, monkeypatch) 
     assert re.search(r"^#SBATCH --gpus-per-node=1$", (login_node / "script").read_text(), re.MULTILINE)
 
 
+def test_nothing_is_compared_on_the_login_node(login_node, monkeypatch) -> None:
+    compared = []
+    monkeypatch.setattr("runner.sweep.launch.score", lambda *given: compared.append(given))
+    sweep("compare.reference_steps=2", seeds="0,1")
+    assert len(compared) == 1
+    sweep("compare.reference_steps=2", *ON_SLURM)
+    assert len(compared) == 1
+
+
 def test_a_task_cut_off_goes_on_where_it_was(login_node, warm, monkeypatch) -> None:
     sweep(*ON_SLURM)
     task = SlurmTask(str(FOLDER.absolute()), 1, 2)

@@ -113,7 +113,7 @@ def test_the_tokenizer_of_a_folder(tmp_path):
     assert [tokens[i] for i in ids] == ["<|startoftext|>", "a</w>", "cat</w>"] + ["<|endoftext|>"] * 3
 
     (folder / "vocab.json").write_text("{}{")
-    with pytest.raises(CheckpointError, match="tokenizer cannot be read"):
+    with pytest.raises(CheckpointError, match=r"vocab\.json is not valid JSON \(line 1, column 3: Extra data\)"):
         load_tokenizer(files)
     (folder / "merges.txt").unlink()
     with pytest.raises(CheckpointError, match=r"expected vocab.json and merges.txt, or tokenizer.json"):

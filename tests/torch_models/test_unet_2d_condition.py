@@ -23,10 +23,22 @@ SDXL = SD2 | {
     "addition_time_embed_dim": 6,
     "projection_class_embeddings_input_dim": 10 + 6 * 6,
 }
+REFINER = (
+    SDXL
+    | {  # told original size, crop and aesthetic score, five numbers instead of six; no attention at the ends
+        "block_out_channels": (8, 16, 16, 32),
+        "down_block_types": ("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D", "DownBlock2D"),
+        "up_block_types": ("UpBlock2D", "CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
+        "attention_head_dim": (2, 4, 4, 8),
+        "transformer_layers_per_block": 2,
+        "projection_class_embeddings_input_dim": 10 + 5 * 6,
+    }
+)
 CONFIGS = {
     "sd1": SD1,
     "sd2": SD2,
     "sdxl": SDXL,
+    "refiner": REFINER,
     "lcm": SD1 | {"time_cond_proj_dim": 20},
     "per_block": SD1 | {"layers_per_block": (1, 2, 3), "cross_attention_dim": (12, 12, 12)},
     "scale_shift": SD1
@@ -68,7 +80,9 @@ def inputs(config, height=16, width=8, seed=1):
     if config.get("time_cond_proj_dim"):
         conditions["timestep_cond"] = randn(2, config["time_cond_proj_dim"])
     if config.get("addition_embed_type"):
-        time_ids = torch.tensor([[1024.0, 768, 0, 16, 1024, 768], [512, 512, 3, 0, 640, 640]], dtype=torch.float64)
+        time_ids = torch.tensor([[1024.0, 768, 0, 16, 1024, 768], [512, 512, 3, 0, 6.0, 640]], dtype=torch.float64)
+        told = (config["projection_class_embeddings_input_dim"] - 10) // 6
+        time_ids = time_ids[:, :told]
         conditions["added_cond_kwargs"] = {"text_embeds": randn(2, 10), "time_ids": time_ids}
     return randn(2, 4, height, width), conditions
 

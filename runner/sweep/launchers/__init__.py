@@ -38,14 +38,13 @@ def launch(
     batches: Sequence[Together],
     reporter: SweepProgress,
     after_batch: Callable[[Together], None],
-) -> None:
+) -> bool:
     """Has the batches drawn by the workers of the recipe's launcher, which `check` has let pass.
 
-    after_batch: called when a batch is committed. Raises Stop where a failure ends the sweep, RuntimeError where no
-    worker can be had. The slurm launcher returns when its workers wait in the queue.
+    after_batch: called when a batch is committed. Returns whether the batches are over; False where workers have only
+    been put into a queue. Raises Stop where a failure ends the sweep, RuntimeError where no worker can be had.
     """
-    if batches:
-        _engine(base).launch(base, folder, plan, batches, reporter, after_batch)
+    return not batches or _engine(base).launch(base, folder, plan, batches, reporter, after_batch)
 
 
 def _engine(base: Recipe) -> ModuleType:

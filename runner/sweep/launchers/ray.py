@@ -42,12 +42,12 @@ def launch(
     batches: Sequence[Together],
     reporter: SweepProgress,
     after_batch: Callable[[Together], None],
-) -> None:
+) -> bool:
     """Draws all batches on the Ray cluster that is already joined, RAY_ADDRESS names or runs here, else on one of ours.
 
     Raises Stop, NoWorkers; whatever ends it, its workers end too.
     """
-    import ray
+    import ray  # pyright: ignore[reportMissingImports] (an extra)
 
     from runner.sweep.launchers.ray_pool import Pool, Seats
 
@@ -64,3 +64,4 @@ def launch(
     finally:
         if ours:
             ray.shutdown()
+    return True

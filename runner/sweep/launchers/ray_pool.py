@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import ray
-from ray.exceptions import RayError, RayTaskError
+import ray  # pyright: ignore[reportMissingImports] (an extra)
+from ray.exceptions import RayError, RayTaskError  # pyright: ignore[reportMissingImports]
 
 from runner.sweep.folder import SweepFolder, SweepPlan
 from runner.sweep.launchers.backlog import ATTEMPTS, Backlog, Task, Verdict

@@ -49,9 +49,9 @@ def launch(
     batches: Sequence[Together],
     reporter: SweepProgress,
     after_batch: Callable[[Together], None],
-) -> None:
+) -> bool:
     """Submits as many tasks as the recipe has workers, but no more than batches, and says how to follow them."""
-    from submitit import SlurmExecutor
+    from submitit import SlurmExecutor  # pyright: ignore[reportMissingImports] (an extra)
 
     executor = SlurmExecutor(folder.folder(LOGS).absolute(), max_num_timeout=REQUEUED)
     executor.update_parameters(
@@ -69,6 +69,7 @@ def launch(
         f"  report     recipe report {folder.root}\n"
         "The last task makes the report too. The same command again does what is missing by then."
     )
+    return False
 
 
 def submit(executor: Any, base: Recipe, folder: SweepFolder, count: int) -> list[Any]:
@@ -114,7 +115,7 @@ class SlurmTask:
 
     def checkpoint(self) -> Any:
         """Asked by submitit when Slurm is about to end the task: the same again, which goes on where it was."""
-        from submitit.helpers import DelayedSubmission
+        from submitit.helpers import DelayedSubmission  # pyright: ignore[reportMissingImports]
 
         return DelayedSubmission(self)
 
