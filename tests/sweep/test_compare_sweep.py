@@ -23,6 +23,9 @@ ROUND = "scheduler.timestep_spacing=linspace"
 """With it every sampler begins at the last timestep."""
 
 
+BELOW = "compare.below=[0.1,0.0001]"
+
+
 def silent(line: str) -> None:
     pass
 
@@ -91,7 +94,7 @@ def test_another_prompt_guidance_or_start_has_a_reference_of_its_own(tmp_path) -
 
 
 def test_samplers_of_the_sde_are_compared_on_their_path_and_apart(tmp_path) -> None:
-    words = ("scheduler=ddim,euler_a,dpmpp_2m_sde", "steps=5,10,20,40", "noise.path=brownian", "seed=0,1", ROUND)
+    words = ("scheduler=ddim,euler_a,dpmpp_2m_sde", "steps=5,10,20,40", "noise.path=brownian", "seed=0,1", BELOW, ROUND)
     found = compared(tmp_path, GaussianSession(), *words)
     kinds = {row["method"]: row["kind"] for row in found.table}
     assert kinds == {"ddim": "ode", "euler_a": "sde", "dpmpp_2m_sde": "sde"}
@@ -99,6 +102,7 @@ def test_samplers_of_the_sde_are_compared_on_their_path_and_apart(tmp_path) -> N
         frozenset({"relative_l2", "floor", "psnr", "ssim", "fidelity"}),
         frozenset({"sde_relative_l2", "sde_floor", "sde_psnr", "sde_ssim", "fidelity"}),
     }
+    assert any("below 0.0001 (SDE): cannot be told" in note for note in found.notes)
     errors = [point["error"] for point in curve(found, "euler_a")["points"]]
     assert errors == sorted(errors, reverse=True)
     assert curve(found, "euler_a")["fit"]["order"] == pytest.approx(1, abs=0.35)

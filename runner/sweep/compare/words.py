@@ -18,7 +18,8 @@ MEANS: Mapping[Kind, str] = {
     "sde": (
         "Error of SDE samplers (eta 1): the same distance from a many-step run of the SDE on the image's own Brownian "
         "path, which all of them share. They are compared among themselves: their error is not that of the ODE, whose "
-        "samplers draw no noise."
+        "samplers draw no noise. A path can lie near a fork, where another number of steps leads to another picture: "
+        "few images make a jagged curve."
     ),
 }
 MEANS_NOT = (
@@ -58,7 +59,9 @@ def _found(curves: Sequence[Curve], kind: Kind, settings: Compare) -> list[str]:
         for error in settings.below if mine else ():
             reached = [(curve.needs[error].nfe or 0.0, curve) for curve in mine if _reached(curve, error)]
             best = sorted(reached, key=lambda pair: pair[0])[:3]
-            names = "; ".join(f"{curve.name}: {curve.needs[error]}" for _, curve in best) or "reached by none"
+            unknown = all(curve.needs[error].sure == "unknown" for curve in mine)
+            none = "cannot be told, as the references' floor is higher" if unknown else "reached by none"
+            names = "; ".join(f"{curve.name}: {curve.needs[error]}" for _, curve in best) or none
             missed = len(mine) - len(reached)
             rest = f" ({missed} of {len(mine)} curves do not get there)" if best and missed else ""
             where = f", {setting}" if setting else ""
