@@ -214,7 +214,8 @@ def _guidance(given: Sequence[Guidance]) -> Guidance:
 
     if all(one == given[0] for one in given):
         return given[0]
-    return Guidance(tuple(one.scale for one in given), tuple(one.rescale for one in given), given[0].embedded)
+    scales, rescales = ([getattr(one, name) for one in given] for name in ("scale", "rescale"))
+    return Guidance(tuple(scales), tuple(rescales), given[0].embedded)
 
 
 def _weight_bytes(plan: Plan, name: str) -> int:

@@ -22,7 +22,7 @@ from runner.errors import Problem, RecipeError, nearest
 from runner.registry import GROUPS, PRIMARY, Library
 from runner.schema import Recipe, key_paths
 
-LEVELS: tuple[KeyPath, ...] = (("schedule", "spacing"), ("schedule", "timesteps"), ("schedule", "sigmas"))
+LEVELS = (("schedule", "spacing"), ("schedule", "timesteps"), ("schedule", "sigmas"))
 
 
 @dataclass(frozen=True)
@@ -257,7 +257,7 @@ class _Composing:
         self.problems.update(dict.fromkeys([*problems, *more]))
         return recipe
 
-    def _replaced(self, keys: KeyPath, value: Any, overrides: Mapping[str, Any]) -> list[KeyPath]:
+    def _replaced(self, keys: KeyPath, value: Any, overrides: Mapping[str, Any]) -> list[tuple[str, str]]:
         """What files say of the noise levels ends where the command line or a sweep's axis says it in another way."""
         from components.schedulers.options import SIGMA_FLAGS
 

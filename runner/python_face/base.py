@@ -186,9 +186,10 @@ class DiffusionPipeline:
                 device = argument
         if device is not None and self._offload:
             raise ValueError("the networks are moved by themselves since enable_…_cpu_offload: leave the device out")
+        given: dict[str, Any] = {"device": device, "dtype": dtype}
         for component in self._components.values():
             if isinstance(component, nn.Module):
-                component.to(device=device, dtype=dtype)
+                component.to(**given)
                 if component.__class__.__module__.startswith("components.") and self.device.type == "cuda":
                     component.to(memory_format=torch.channels_last)
         return self

@@ -29,7 +29,7 @@ MARKERS = "osD^vPX*<>"
 GREY = "#8a8a8a"
 PANELS = 4  # schedules beside each other; more share one panel
 EQUATIONS: Mapping[Kind, str] = {"ode": "ODE samplers", "sde": "SDE samplers (eta 1), on shared Brownian paths"}
-STYLE = {
+STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",
     "font.size": 9,
     "axes.titlesize": 9.5,
