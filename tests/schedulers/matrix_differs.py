@@ -112,7 +112,7 @@ MATRIX_DIFFERS: tuple[Difference, ...] = (
         "LinAlgError: B(h) is infinite where the run ends at sigma = 0; the limit exists, and is first order",
     ),
     Difference(
-        ("EulerAncestralDiscreteScheduler",),
+        ("EulerAncestralDiscreteScheduler", "KDPM2AncestralDiscreteScheduler"),
         lambda c, n: c["beta_schedule"] == "squaredcos_cap_v2",
         NAN,
         "in float32 sigma^2 - sigma_down^2 is below 0, and its root nan",
