@@ -189,7 +189,7 @@ class DiffusionPipeline:
         given: dict[str, Any] = {"device": device, "dtype": dtype}
         for component in self._components.values():
             if isinstance(component, nn.Module):
-                component.to(**given)
+                component.to(**given)  # pyright: ignore[reportCallIssue]
                 if component.__class__.__module__.startswith("components.") and self.device.type == "cuda":
                     component.to(memory_format=torch.channels_last)
         return self
