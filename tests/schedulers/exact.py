@@ -32,7 +32,9 @@ def ends_on_a_point(table: Tableau, answer: Answer = "epsilon") -> tuple[float, 
     state[0] = alpha * unit[0] + sigma * unit[1]
     for n in range(table.rows):
         x0 = unit[0]
-        output = output_of(answer, state[0], table.input_scale[n], table.read[n], x0)
+        # At no noise every eps agrees with the data: the exact denoiser picks one, and the run has to keep to it.
+        free = unit[1] if table.read[n, 1] == 0 else None
+        output = output_of(answer, state[0], table.input_scale[n], table.read[n], x0, free)
         noise = 0 * unit[0]
         if table.takes_noise[n]:
             noise = unit[2 + int(np.searchsorted(draws, n))]
@@ -40,12 +42,12 @@ def ends_on_a_point(table: Tableau, answer: Answer = "epsilon") -> tuple[float, 
     return float(state[0, 0]), float(state[0, 1:] @ state[0, 1:])
 
 
-def output_of(answer: Answer, x: Any, scale: float, read: Array, x0: Any) -> Any:
-    """What a network says that means x0; it sees scale * x, whose levels are scale * read."""
+def output_of(answer: Answer, x: Any, scale: float, read: Array, x0: Any, eps: Any = None) -> Any:
+    """What a network says that means x0 (and eps); it sees scale * x, whose levels are scale * read."""
     if callable(answer):
         return answer(x, *read, x0)
     alpha, sigma = scale * read
-    eps = (scale * x - alpha * x0) / sigma
+    eps = (scale * x - alpha * x0) / sigma if eps is None else eps
     return {"epsilon": eps, "sample": x0, "v_prediction": alpha * eps - sigma * x0, "flow_prediction": eps - x0}[answer]
 
 
