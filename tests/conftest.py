@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # one core for each of the processes that share the tests
 
+
 @dataclass
 class Here:
     """The user's working directory."""

@@ -50,7 +50,7 @@ cases, told = json.loads(sys.argv[1]), {"devices": jax.device_count()}
 session = Session()
 for name, recipe in cases.items():
     done = execute(Recipe.model_validate(recipe), progress=False, session=session)
-    unet = next(part for key, part in session._parts.items() if key[1] == "unet")
+    unet = [part for key, (part, _) in session._parts.items() if key[1] == "unet"][-1]
     arrays = jax.tree.leaves(unet.parameters)
     told[name] = {
         "files": [str(path) for path in done.images],
