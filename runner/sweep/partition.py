@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from runner.plan import Plan
     from runner.schema import Recipe
 
-MOST_TOGETHER = {"cpu": 16, "mps": 16, "cuda": 64}  # beyond that a larger batch was not faster (benchmarks/sweep.py)
+MOST_TOGETHER = {"cpu": 16, "mps": 16, "cuda": 64}  # where memory allows; benchmarks/sweep.py measures a choice
 SHARE = 0.6  # of the free memory that a batch may take
 
 
