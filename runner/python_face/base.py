@@ -189,9 +189,9 @@ class DiffusionPipeline:
         given: dict[str, Any] = {"device": device, "dtype": dtype}
         for component in self._components.values():
             if isinstance(component, nn.Module):
-                component.to(**given)  # pyright: ignore[reportCallIssue]
+                component.to(**given)
                 if component.__class__.__module__.startswith("components.") and self.device.type == "cuda":
-                    component.to(memory_format=torch.channels_last)
+                    component.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue] - torch declares it for parameters only
         return self
 
     @property
