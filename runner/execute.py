@@ -58,7 +58,7 @@ def execute(
     """Runs a recipe and returns what it made.
 
     Args:
-        recipe: one job; a sweep's jobs are separate calls that share a `session`.
+        recipe: one run; a sweep is runner.sweep's. Runs that share a `session` share what is loaded.
         folder: where to write; None: a new folder `<output.dir>/<recipe>/<time>`, made when the first batch is done.
         progress: say what happens on stderr, with a bar where that is a terminal.
         pins: what a replay takes from an earlier run's record.

@@ -25,7 +25,7 @@ run: make pictures from a recipe.
   run recipe=ays_sdxl                              another recipe (`recipe ls` shows what there is)
   run recipe=ays_sdxl scheduler=euler steps=20     with another scheduler and number of steps
   run recipe=sd15 scheduler=euler scheduler.use_karras_sigmas=true checkpoint.repo=./my_checkpoint
-  run -m scheduler=euler,lms,dpmpp_2m seed=1,2,3   a sweep: every combination, one folder each
+  run -m scheduler=euler,lms,dpmpp_2m seed=1,2,3   a sweep: every combination, in one folder
   run -m 'prompt=["a red star", "a blue ring"]'    a sweep over prompts
   run mine.yaml seed=7                             a recipe file of your own (recipe cp shapes mine.yaml)
   run outputs/shapes/2026-01-31_12-00-00/recipe.yaml    a saved recipe: the same pictures again
@@ -43,7 +43,8 @@ Options
   -h, --help       this page
   --version        the version of this program
 
-Pictures, recipe.yaml and manifest.json go to outputs/RECIPE/TIME/; the last line printed is that folder.
+Pictures, recipe.yaml and manifest.json go to outputs/RECIPE/TIME/, a sweep's pictures, table and report to
+outputs/RECIPE/sweep/, where the same command goes on; the last line printed is that folder.
 Exit code: 0 done, 1 the work failed, 2 the input was wrong (nothing was started), 130 stopped by Ctrl-C.
 HYDRA_FULL_ERROR=1 shows the full traceback of an error.
 """

@@ -1,6 +1,6 @@
 """A sweep's folder: what is planned, what is done, what failed, and who is at which batch. Every file whole or absent.
 
-    plan.json          the items (pictures) ever asked for, the batches they are drawn in, and the latest command
+    plan.json          what the latest command wants, and the batches in which what is missing of it will be drawn
     images/            the pictures
     latents/           what they were decoded from, where the recipe compares
     batches/ID.json    written last: a batch counts as done when this is there
@@ -251,12 +251,12 @@ def _image(root: Path, found: Mapping[str, Any], entry: Mapping[str, Any], metri
         sha256=found["sha256"],
         width=found["width"],
         height=found["height"],
-        metrics={**found.get("metrics", {}), **metrics},
+        metrics=metrics,
     )
 
 
 def _failure(item: str, entry: Mapping[str, Any], message: str) -> Failure:
-    return Failure(item, entry["varied"], message, seed=entry["recipe"]["seed"] + entry["index"])
+    return Failure(item, entry["varied"], message, seed=entry["recipe"]["seed"])
 
 
 def _entry(item: Item) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import io
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
@@ -55,11 +55,6 @@ class Worker:
     stop: bool = False
     planner: Planner = field(default_factory=Planner)
     meter: Meter = field(default_factory=Meter)
-
-    def work(self, batches: Iterable[Together]) -> None:
-        """Draws these batches, leaving to others what they have claimed. Raises Stop."""
-        for batch in batches:
-            self.do(batch)
 
     def do(self, batch: Together) -> bool:
         """Draws one batch, unless it is over or another process is at it. False: another one is."""

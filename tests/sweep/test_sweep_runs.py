@@ -184,6 +184,13 @@ def test_one_failing_job_takes_no_other_with_it(here, checkpoint, poison, draws)
     assert (SWEEP / "report.html").is_file() and (SWEEP / "contact_sheet.png").is_file()
 
 
+def test_a_failure_is_told_with_the_seed_of_the_picture_that_is_missing(here, checkpoint, poison) -> None:
+    here.run("-m", "guidance_scale=2,6", "seed=12", "steps=3", "num_images=2", "backend.threads=1", checkpoint)
+    found = load_results(SWEEP)
+    assert [image.seed for image in found.images] == [12, 12]
+    assert [failure.seed for failure in found.failures] == [13, 13]
+
+
 def test_what_failed_is_tried_again_by_the_same_command(here, checkpoint, monkeypatch, draws) -> None:
     with monkeypatch.context() as broken:
         broken.setattr(Session, "draw", lambda *_, **__: (_ for _ in ()).throw(RuntimeError("out of luck")))
