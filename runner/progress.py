@@ -10,18 +10,16 @@ if TYPE_CHECKING:
     from tqdm import tqdm
 
 
-class Progress:
-    """Counts rows of the table over all batches of a run; one row is one network evaluation (NFE).
+class Speaker:
+    """Sentences on stderr, and a bar there that they are written above; `speak` False is silence.
 
     `shown` None draws the bar when stderr is a terminal, so that a log file holds sentences only.
     """
 
-    def __init__(self, *, batches: int, rows: int, steps: int, speak: bool = True, shown: bool | None = None) -> None:
-        self.batches, self.rows, self.steps = batches, rows, steps
+    def __init__(self, *, speak: bool = True, shown: bool | None = None) -> None:
         self.speak = speak
         self.shown = speak and (sys.stderr.isatty() if shown is None else shown)
         self._bar: tqdm | None = None
-        self._started = 0.0
 
     def say(self, sentence: str) -> None:
         """One sentence on stderr, above the bar."""
@@ -31,6 +29,21 @@ class Progress:
             self._bar.write(sentence, file=sys.stderr)
         else:
             print(sentence, file=sys.stderr, flush=True)
+
+    def close(self) -> None:
+        """Leaves the bar as it stands and goes to a new line."""
+        if self._bar is not None:
+            self._bar.close()
+            self._bar = None
+
+
+class Progress(Speaker):
+    """Counts rows of the table over all batches of a run; one row is one network evaluation (NFE)."""
+
+    def __init__(self, *, batches: int, rows: int, steps: int, speak: bool = True, shown: bool | None = None) -> None:
+        self.batches, self.rows, self.steps = batches, rows, steps
+        super().__init__(speak=speak, shown=shown)
+        self._started = 0.0
 
     def row_done(self, batch: int, row: int, step: int) -> None:
         """Row `row` of batch `batch` is done; `step` is the user-visible step it belongs to, from 0."""
@@ -53,12 +66,6 @@ class Progress:
         which = f"batch {batch + 1}/{self.batches}, " if self.batches > 1 else ""
         self._bar.set_description_str(f"{which}step {step + 1}/{self.steps}", refresh=False)
         self._bar.update(1)
-
-    def close(self) -> None:
-        """Leaves the bar as it stands and goes to a new line."""
-        if self._bar is not None:
-            self._bar.close()
-            self._bar = None
 
 
 def _duration(seconds: float) -> str:

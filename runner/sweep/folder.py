@@ -21,6 +21,7 @@ from typing import Any
 
 from runner.errors import Problem, RecipeError
 from runner.outputs import to_json, write_atomically
+from runner.schema import Recipe
 from runner.sweep.partition import Item, Together, partition
 from runner.sweep.results import Failure, ImageResult, SweepResults
 from runner.sweep.scores import LATENTS, read_scores
@@ -42,6 +43,10 @@ class SweepPlan:
     items: dict[str, dict[str, Any]] = field(default_factory=dict)
     batches: dict[str, Together] = field(default_factory=dict)
     order: list[str] = field(default_factory=list)
+
+    def recipe(self, item: str) -> Recipe:
+        """The recipe that draws this picture alone."""
+        return Recipe.model_validate(self.items[item]["recipe"])
 
     def share(self, part: str | None) -> list[Together]:
         """The batches of the i-th of n parts ("i/n"), all without one. Raises RecipeError for a part there is not."""

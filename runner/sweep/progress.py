@@ -5,41 +5,28 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
+from runner.progress import Speaker
 from runner.sweep.folder import SweepPlan
 from runner.sweep.partition import Together
-
-if TYPE_CHECKING:
-    from tqdm import tqdm
 
 LINE_EVERY = 10.0  # seconds between two lines where nobody watches a bar
 
 
-class SweepProgress:
+class SweepProgress(Speaker):
     """Counts evaluations of single pictures (NFE), so that batches of any size and length move the bar evenly."""
 
     def __init__(self, plan: SweepPlan, batches: Sequence[Together], *, speak: bool = True, shown: bool | None = None):
-        self.plan, self.speak = plan, speak
-        self.shown = speak and (sys.stderr.isatty() if shown is None else shown)
+        super().__init__(speak=speak, shown=shown)
+        self.plan = plan
         self.todo = sum(len(batch.items) for batch in batches)
         self.total = sum(plan.items[item]["nfe"] for batch in batches for item in batch.items)
         self.pictures = 0
-        self._bar: tqdm | None = None
         self._said = self._started = time.monotonic()
         there = len(plan.wanted) - sum(len(batch.items) for batch in plan.batches.values())
         before = f", {there} of them made before" if there else ""
         count = f"{self.todo} pictures in {len(batches)} batches to draw" if self.todo else "nothing left to draw"
         self.say(f"{len(plan.wanted)} pictures{before}: {count}")
-
-    def say(self, sentence: str) -> None:
-        """One sentence on stderr, above the bar."""
-        if not self.speak:
-            return
-        if self._bar is not None:
-            self._bar.write(sentence, file=sys.stderr)
-        else:
-            print(sentence, file=sys.stderr, flush=True)
 
     def row_done(self, pictures: int) -> None:
         """A row of the table is done for so many pictures."""
@@ -63,12 +50,6 @@ class SweepProgress:
             left = spent / self.pictures * (self.todo - self.pictures)
             rest = f", about {duration(left)} left" if left else ""
             self.say(f"{self._told()} in {duration(spent)}{rest}")
-
-    def close(self) -> None:
-        """Leaves the bar as it stands and goes to a new line."""
-        if self._bar is not None:
-            self._bar.close()
-            self._bar = None
 
     def _told(self) -> str:
         return f"{self.pictures}/{self.todo} pictures"

@@ -10,7 +10,6 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from runner.outputs import write_atomically
-from runner.schema import Recipe
 
 if TYPE_CHECKING:
     from runner.session import Session
@@ -28,7 +27,7 @@ def score(folder: SweepFolder, plan: SweepPlan, session: Session, say: Callable[
     there = [item for item in plan.wanted if item in drawn and (folder.root / LATENTS / f"{item}.npy").is_file()]
     measured = [
         Measured(
-            recipe=Recipe.model_validate(plan.items[item]["recipe"]),
+            recipe=plan.recipe(item),
             index=0,
             seed=drawn[item].seed,
             latents=folder.root / LATENTS / f"{item}.npy",

@@ -28,7 +28,6 @@ from runner.sweep.speed import Meter
 
 if TYPE_CHECKING:
     from runner.plan import Plan
-    from runner.schema import Recipe
 
 FAILURES = (CheckpointError, RecipeError, MemoryError, OSError, RuntimeError, ValueError)
 
@@ -82,7 +81,7 @@ class Worker:
             raise Stop(_short(error)) from error
 
     def _draw(self, batch: Together) -> None:
-        recipes = [self.recipe(item) for item in batch.items]
+        recipes = [self.plan.recipe(item) for item in batch.items]
         plans = [self.planner.plan(recipe, Pins(threads=batch.threads)) for recipe in recipes]
         shots = [Shot(plan, recipe.seed) for plan, recipe in zip(plans, recipes, strict=True)]
         watch = Stopwatch()
@@ -90,12 +89,6 @@ class Worker:
         with self.uninterrupted() if self.uninterrupted else _nothing():
             self._commit(batch, plans, drawn, watch)
         self.after_batch(batch)
-
-    def recipe(self, item: str) -> Recipe:
-        """The recipe that draws this item alone."""
-        from runner.schema import Recipe
-
-        return Recipe.model_validate(self.plan.items[item]["recipe"])
 
     def _commit(self, batch: Together, plans: Sequence[Plan], drawn: Drawn, watch: Stopwatch) -> None:
         """Pictures first, the record that counts last."""

@@ -1,5 +1,6 @@
 """Fixtures: pipelines of the reference library and of ours, loaded once, around the same tiny checkpoints."""
 
+import socket
 import warnings
 from collections.abc import Callable, Iterator
 from functools import cache
@@ -44,3 +45,16 @@ def pair(family: Family) -> Callable[[str], tuple[Any, Any]]:
         return ours, theirs
 
     return fresh
+
+
+@pytest.fixture
+def only_the_cache(cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The module's hub cache (its fixture `cache`), an empty working directory, and every connection refused."""
+
+    def refuse(*_: object, **__: object) -> None:
+        raise AssertionError("a connection was attempted")
+
+    monkeypatch.setenv("HF_HUB_CACHE", str(cache))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(socket.socket, "connect", refuse)
+    monkeypatch.setattr(socket, "create_connection", refuse)

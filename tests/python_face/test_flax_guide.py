@@ -6,10 +6,9 @@ sockets closed; its eight accelerators are simulated on the CPU, in a process of
 
 import os
 import shutil
-import socket
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +31,7 @@ from runner.backends.jax_engine import segments
 from runner.python_face.flax_arguments import Call
 
 Family = Callable[[str], Path]
+pytestmark = pytest.mark.usefixtures("only_the_cache")
 ROOT = Path(__file__).parents[2]
 SD15, XL = "stable-diffusion-v1-5/stable-diffusion-v1-5", "stabilityai/stable-diffusion-xl-base-1.0"
 GUIDE = f'''
@@ -116,18 +116,6 @@ def cache(family: Family, tmp_path_factory: pytest.TempPathFactory) -> Path:
         if revision == "bf16":
             to_flax(place / "snapshots" / commit, jnp.bfloat16)
     return folder
-
-
-@pytest.fixture(autouse=True)
-def _no_network(cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    def refuse(*_: object, **__: object) -> None:
-        raise AssertionError("a connection was attempted")
-
-    monkeypatch.setenv("HF_HUB_CACHE", str(cache))
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(socket.socket, "connect", refuse)
-    monkeypatch.setattr(socket, "create_connection", refuse)
-    yield
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -6,8 +6,7 @@ library.
 """
 
 import shutil
-import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,7 @@ import torch
 
 Family = Callable[[str], Path]
 SD15, XL = "stable-diffusion-v1-5/stable-diffusion-v1-5", "SG161222/RealVisXL_V4.0"
+pytestmark = pytest.mark.usefixtures("only_the_cache")
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
 LOAD = f'''
@@ -145,18 +145,6 @@ def cache(family: Family, tmp_path_factory: pytest.TempPathFactory) -> Path:
             file.unlink()
         getattr(xl, name).save_pretrained(place, variant="fp16")
     return folder
-
-
-@pytest.fixture(autouse=True)
-def _no_network(cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    def refuse(*_: object, **__: object) -> None:
-        raise AssertionError("a connection was attempted")
-
-    monkeypatch.setenv("HF_HUB_CACHE", str(cache))
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(socket.socket, "connect", refuse)
-    monkeypatch.setattr(socket, "create_connection", refuse)
-    yield
 
 
 def in_float32(block: str) -> str:

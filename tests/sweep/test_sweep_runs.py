@@ -256,27 +256,18 @@ def killed_and_restarted(words: Sequence[str], folder: Path, kills: int, batches
     return batches - done_before
 
 
-def test_a_killed_sweep_goes_on_where_it_was_to_the_same_bytes(here, checkpoint, tmp_path) -> None:
-    words = ["-m", "seed=range(1,9)", *SHORT, "batch_size=2", checkpoint]
+@pytest.mark.parametrize(("jobs", "together", "kills"), [(8, 2, 2), pytest.param(100, 4, 10, marks=pytest.mark.slow)])
+def test_a_killed_sweep_goes_on_where_it_was_to_the_same_bytes(
+    here, checkpoint, tmp_path, jobs: int, together: int, kills: int
+) -> None:
+    words = ["-m", f"seed=range(1,{jobs + 1})", *SHORT, f"batch_size={together}", checkpoint]
     calm, rough = tmp_path / "calm", tmp_path / "rough"
     for folder in (calm, rough):
         folder.mkdir()
     start(words, calm).communicate()
-    killed_and_restarted(words, rough, kills=2, batches=4)
+    killed_and_restarted(words, rough, kills=kills, batches=jobs // together)
     assert sums(rough / SWEEP) == sums(calm / SWEEP)
-    assert len(sums(calm / SWEEP)) == 8
-
-
-@pytest.mark.slow
-def test_ten_kills_in_a_hundred_jobs(here, checkpoint, tmp_path) -> None:
-    words = ["-m", "seed=range(1,101)", *SHORT, "batch_size=4", checkpoint]
-    calm, rough = tmp_path / "calm", tmp_path / "rough"
-    for folder in (calm, rough):
-        folder.mkdir()
-    start(words, calm).communicate()
-    killed_and_restarted(words, rough, kills=10, batches=25)
-    assert sums(rough / SWEEP) == sums(calm / SWEEP)
-    assert len(sums(calm / SWEEP)) == 100
+    assert len(sums(calm / SWEEP)) == jobs
 
 
 def test_two_processes_share_a_sweep_and_draw_no_batch_twice(here, checkpoint) -> None:
