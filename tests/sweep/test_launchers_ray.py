@@ -7,6 +7,7 @@ import signal
 import sys
 import time
 from collections import Counter
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -25,6 +26,7 @@ from runner.sweep.launchers.ray_pool import NoWorkers  # noqa: E402
 from runner.sweep.launchers.ray_worker import RayWorker  # noqa: E402
 
 ON_RAY = ("launcher=ray", "workers=2")
+PATIENCE = 120.0  # seconds to wait for a worker to be hired, on a machine that has other work too
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -76,7 +78,8 @@ class Noting(RayWorker):
 
 
 class Mortal(Noting):
-    """The first of them is killed in the middle of its second batch."""
+    """The first of them is killed in the middle of its second batch; the other one's waits there until the one that is
+    hired in its place has begun, so that it cannot have drawn everything by then."""
 
     begun = 0
 
@@ -86,9 +89,15 @@ class Mortal(Noting):
 
     def after_row(self, pictures):
         super().after_row(pictures)
-        if self.begun == 2 and not (self.notes / "killed").exists():
-            (self.notes / "killed").write_text(str(os.getpid()))
+        if self.begun < 2:
+            return
+        with suppress(FileExistsError):
+            with (self.notes / "killed").open("x") as file:
+                file.write(str(os.getpid()))
             os.kill(os.getpid(), signal.SIGKILL)
+        end = time.monotonic() + PATIENCE
+        while len({process for process, _ in begun(self.notes)}) < 3 and time.monotonic() < end:
+            time.sleep(0.05)
 
 
 class Poisoned(Noting):
