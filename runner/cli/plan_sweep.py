@@ -1,4 +1,4 @@
-"""What `recipe plan` prints of a sweep: a line for each job, then what all of it takes and what is there already."""
+"""What `recipe plan` prints of a sweep: a line for each picture, then what all of it takes, and what is there."""
 
 from __future__ import annotations
 
@@ -43,13 +43,13 @@ def lines(composition: Composition) -> Iterator[str]:
 
 def _table(composition: Composition, items: list[Item], number: dict[str, int]) -> Iterator[str]:
     """Varied keys, NFE, and the batch (dash: drawn before), in columns."""
-    keys = list(composition.axes)
-    rows = [[*keys, "seed", "steps", "NFE", "batch"] if "seed" not in keys else [*keys, "steps", "NFE", "batch"]]
+    keys = [key for key in composition.axes if key != "seed"]  # each picture's own is told
+    rows = [[*keys, "seed", "steps", "NFE", "batch"]]
     for item in items[:LISTED]:
         table = item.plan.tableau
         varied = [_short(item.varied.get(key)) for key in keys]
-        seed = [] if "seed" in keys else [str(item.recipe.seed)]
-        rows.append([*varied, *seed, str(table.steps), str(table.nfe), str(number.get(item.id, "–"))])
+        own = item.recipe.seed, table.steps, table.nfe, number.get(item.id, "–")
+        rows.append([*varied, *map(str, own)])
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     for row in rows:
         yield "  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip()
