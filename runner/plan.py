@@ -115,12 +115,7 @@ class Planner:
             *size_problems({"height": height, "width": width}, factor),
             *_run_problems(recipe),
         ]
-        method = (
-            recipe.scheduler.model_dump_json(),
-            recipe.schedule.model_dump_json(),
-            str(recipe.steps),
-            recipe.noise.path,
-        )
+        method = recipe.scheduler.model_dump_json(), recipe.schedule.model_dump_json(), str(recipe.steps)
         scheduler, found = self._once(
             (origin, *method), lambda: _make_scheduler(recipe, configs["scheduler"], pipeline.SCHEDULER_PATCH)
         )

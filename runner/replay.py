@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
@@ -24,6 +24,7 @@ from runner.plan import Pins
 if TYPE_CHECKING:
     from runner.schema import Recipe
 
+T = TypeVar("T")
 ENVIRONMENT = ("device", "dtype", "threads", "machine", "versions")
 
 
@@ -144,15 +145,19 @@ def _load(file: Path, shown: str | None = None) -> Recipe:
 
 
 def _again(saved: _Saved, folder: Path | None, progress: bool) -> tuple[RunResult, list[str]]:
-    """The run repeated, on the device of then where it is here; else on another, and a sentence that says so."""
+    """The run repeated, and what to say of it."""
+    return on_its_device(saved.pins, lambda pins: execute(saved.recipe, folder=folder, progress=progress, pins=pins))
+
+
+def on_its_device(pins: Pins, work: Callable[[Pins], T]) -> tuple[T, list[str]]:
+    """Work done on the device of then where it is here; else on another, and a sentence that says so."""
     try:
-        return execute(saved.recipe, folder=folder, progress=progress, pins=saved.pins), []
+        return work(pins), []
     except RecipeError as error:
         if [problem.where for problem in error.problems] != ["backend.device"]:
             raise
-    line = f"the device {saved.pins.device} is not on this machine: run on another, so pixels may differ"
-    pins = replace(saved.pins, device="auto")
-    return execute(saved.recipe, folder=folder, progress=progress, pins=pins), [line]
+    line = f"the device {pins.device} is not on this machine: run on another, so pixels may differ"
+    return work(replace(pins, device="auto")), [line]
 
 
 def _compare(saved: _Saved, result: RunResult, lines: list[str], folder: Path | None) -> Replay:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -69,7 +69,9 @@ def run_sweep(composition: Composition, *, progress: bool = True) -> SweepOutcom
                 reporter.close()
             except Stop:
                 reporter.close()
-            leave_report(folder, plan, reporter.say if ended and composition.base.compare else None)
+            if ended and composition.base.compare is not None:
+                score(folder, plan, run.session, reporter.say)
+            leave_report(folder, plan)
         except KeyboardInterrupt as stop:
             raise _stopped(stop, root) from None
     found = results(folder, plan)
@@ -81,6 +83,7 @@ class _Sweep:
 
     def __init__(self, folder: SweepFolder, plan: SweepPlan, reporter: SweepProgress, guard: InterruptGuard) -> None:
         self.folder, self.plan, self.reporter, self.guard = folder, plan, reporter, guard
+        self.session = Session()
         self._left = time.monotonic()
 
     def all_batches(self, batches: Sequence[Together], composition: Composition) -> bool:
@@ -96,6 +99,7 @@ class _Sweep:
         worker = Worker(
             self.folder,
             self.plan,
+            self.session,
             after_row=self.reporter.row_done,
             after_batch=self._committed,
             say=self.reporter.say,
@@ -116,14 +120,10 @@ class _Sweep:
             self._left = time.monotonic()
 
 
-def leave_report(
-    folder: SweepFolder, plan: SweepPlan, compared: Callable[[str], None] | None = None, *, sheets: bool = True
-) -> None:
-    """Writes the table, the sheets and the report of what there is; compares first where told whom to say so."""
+def leave_report(folder: SweepFolder, plan: SweepPlan, *, sheets: bool = True) -> None:
+    """Writes the table, the sheets and the report of what there is."""
     from runner.sweep.leave import leave
 
-    if compared is not None:
-        score(folder, plan, Session(), compared)
     found = results(folder, plan)
     if found.images or found.failures:
         with folder.locked("report"):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import subprocess
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -48,38 +48,35 @@ class Together:
     items: tuple[str, ...]
     threads: int
 
+    @classmethod
+    def of(cls, items: Sequence[str], threads: int) -> Together:
+        """The batch of these items, whose id says what it is."""
+        digest = hashlib.sha256("\n".join([*items, str(threads)]).encode()).hexdigest()[:16]
+        return cls(digest, tuple(items), threads)
+
+    def alone(self, item: str) -> Together:
+        """A batch of one item of this one, which failed as a whole."""
+        return Together.of([item], self.threads)
+
 
 def partition(items: Sequence[Item]) -> list[Together]:
     """Batches for these items: sources in the order they first come, so that each is loaded once; equal shares."""
-    clipped: dict[tuple[Any, ...], Any] = {}  # not clipping goes with the first way of clipping there is
-    for item in items:
-        if item.plan.tableau.clip is not None:
-            clipped.setdefault(_fits_with(item.plan), item.plan.tableau.clip)
+    keys = [_fits_with(item.plan) for item in items]
+    clips: dict[tuple[Any, ...], Any] = {}  # not clipping goes with the first way of clipping there is
+    for key, item in zip(keys, items, strict=True):
+        clips[key] = clips.get(key) or item.plan.tableau.clip
     groups: dict[tuple[Any, ...], list[Item]] = {}
-    for item in items:
-        key = _fits_with(item.plan)
-        groups.setdefault((*key, item.plan.tableau.clip or clipped.get(key)), []).append(item)
+    for key, item in zip(keys, items, strict=True):
+        groups.setdefault((*key, item.plan.tableau.clip or clips[key]), []).append(item)
     order = {source: number for number, source in enumerate(dict.fromkeys(key[0] for key in groups))}
     batches = []
     for key in sorted(groups, key=lambda key: order[key[0]]):
         members = groups[key]
-        most = _together(members[0].plan, len(members))
-        count = -(-len(members) // most)
+        plan = members[0].plan
+        count = -(-len(members) // _most(plan, len(members)))
         ends = [len(members) * n // count for n in range(count + 1)]
-        batches += [_batch(members[a:b]) for a, b in pairwise(ends)]
+        batches += [Together.of([item.id for item in members[a:b]], plan.threads) for a, b in pairwise(ends)]
     return batches
-
-
-def _batch(members: Sequence[Item]) -> Together:
-    ids = tuple(item.id for item in members)
-    threads = members[0].plan.threads
-    digest = hashlib.sha256("\n".join([*ids, str(threads)]).encode()).hexdigest()[:16]
-    return Together(digest, ids, threads)
-
-
-def alone(batch: Together, item: str) -> Together:
-    """A batch of one item of a batch that failed as a whole."""
-    return Together(hashlib.sha256(f"{item}\n{batch.threads}".encode()).hexdigest()[:16], (item,), batch.threads)
 
 
 def _fits_with(plan: Plan) -> tuple[Any, ...]:
@@ -97,16 +94,15 @@ def _fits_with(plan: Plan) -> tuple[Any, ...]:
     )
 
 
-def _together(plan: Plan, wanted: int) -> int:
+def _most(plan: Plan, wanted: int) -> int:
     """How many pictures to draw at once: as the recipe says, else as many as the free memory takes, within reason."""
     if plan.recipe.batch_size:
         return plan.recipe.batch_size
     device = device_type(plan)
-    size = most = min(wanted, MOST_TOGETHER[device])
-    free = free_memory(device) * SHARE
+    size, free = min(wanted, MOST_TOGETHER[device]), free_memory(device) * SHARE
     while size > 1 and estimate_peak(plan, size).total > free:
         size //= 2
-    return max(1, min(size, most))
+    return size
 
 
 def free_memory(device: str) -> int:
@@ -116,11 +112,7 @@ def free_memory(device: str) -> int:
             command = ["nvidia-smi", "--query-gpu=memory.free", "--format=csv,noheader,nounits"]
             told = subprocess.run(command, capture_output=True, text=True, check=True, timeout=10)
             return int(told.stdout.split()[0]) << 20
-        for line in _lines(Path("/proc/meminfo")):
+        for line in Path("/proc/meminfo").read_text(encoding="ascii").splitlines():
             if line.startswith("MemAvailable:"):
                 return int(line.split()[1]) << 10
     return 8_000_000_000
-
-
-def _lines(path: Path) -> Iterable[str]:
-    return path.read_text(encoding="ascii").splitlines()

@@ -5,8 +5,8 @@ A picture that shared a batch with those of other recipes carries them all, so i
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,13 +16,11 @@ from runner.interrupts import InterruptGuard
 from runner.manifest import differences
 from runner.outputs import ImageRecord, encode_image, new_run_folder, pixel_sha256, read_pixels, unpack, write_together
 from runner.plan import Pins, Planner
-from runner.provenance import versions
-from runner.replay import Replay, describe_difference, load_saved
+from runner.replay import Replay, describe_difference, load_saved, on_its_device
 from runner.schema import Recipe
-from runner.session import Session, Shot, Stopwatch
-from runner.sweep.folder import BATCHES, PLAN
-
-Draw = Callable[[Sequence[Recipe], Pins], np.ndarray]
+from runner.session import Drawn, Session, Shot, Stopwatch
+from runner.sweep.folder import PLAN, SweepFolder
+from runner.sweep.records import facts, records
 
 
 def is_sweep(folder: Path) -> bool:
@@ -34,57 +32,66 @@ def replay_picture(path: Path, record: ImageRecord, *, check: bool) -> Replay:
     """Draws the batch of a picture again and compares the picture. Raises RecipeError where that cannot be done."""
     recipes = [load_saved(text, f"{path} (its recipe)") for text in unpack(record.together)]
     pins = Pins(threads=record.threads, device=record.device, dtype=record.dtype)
-    pictures = _drawing()(recipes, pins)
-    new = pictures[record.position]
+    drawn, lines = _Artist().draw(recipes, pins)
+    new, made = drawn.pictures[record.position], facts(drawn)
     others = len(recipes) - 1
-    lines = [f"drawn again with the {others} other{'s' * (others > 1)} of its batch"]
-    folder = None if check else _kept(recipes[record.position], [(path, record, new)])
+    lines = [f"drawn again with the {others} other{'s' * (others > 1)} of its batch", *lines]
+    folder = None
+    if not check:
+        own = replace(record, sha256=pixel_sha256(new), **made)
+        folder = _kept(recipes[record.position], [(path.name, encode_image(new, path.suffix[1:], own))])
     told = _told(path, new, record.sha256)
     if not told:
         return Replay(True, [*lines, "identical: every pixel of 1 image"], folder)
-    now = {"versions": {**versions()}}
-    changes = differences({"versions": record.versions}, now, ["versions"])
-    return Replay(False, [*lines, told, *changes], folder)
+    then = {name: getattr(record, name) for name in made}
+    return Replay(False, [*lines, told, *differences(then, made, list(made))], folder)
 
 
 def replay_sweep(root: Path, *, check: bool) -> Replay:
     """Draws every finished batch of a sweep's folder again and compares all its pictures."""
-    records = [json.loads(path.read_text(encoding="utf-8")) for path in sorted((root / BATCHES).glob("*.json"))]
-    records = [record for record in records if record["items"]]
-    if not records:
+    batches = [record for _, record in SweepFolder(root).records() if record["items"]]
+    if not batches:
         raise RecipeError([Problem(str(root), "no picture of this sweep was finished, so there is nothing to compare")])
-    draw, different, count, kept = _drawing(), [], 0, []
-    recipe = None
-    for record in records:
-        pins = Pins(threads=record["threads"], device=record["device"], dtype=record["dtype"])
-        recipes = [load_saved(item["recipe"], f"{root / item['file']} (its recipe)") for item in record["items"]]
-        recipe = recipe or recipes[0]
-        for item, new in zip(record["items"], draw(recipes, pins), strict=True):
+    artist, different, count, kept = _Artist(), [], 0, []
+    said: dict[str, None] = {}
+    for batch in batches:
+        pins = Pins(threads=batch["threads"], device=batch["device"], dtype=batch["dtype"])
+        texts = [item["recipe"] for item in batch["items"]]
+        recipes = [
+            load_saved(text, f"{root / item['file']} (its recipe)")
+            for text, item in zip(texts, batch["items"], strict=True)
+        ]
+        drawn, lines = artist.draw(recipes, pins)
+        said |= dict.fromkeys(lines)
+        carried = records(texts, [recipe.seed for recipe in recipes], drawn, facts(drawn))
+        for item, new, record in zip(batch["items"], drawn.pictures, carried, strict=True):
             count += 1
             path = root / item["file"]
             told = _told(path, new, item["sha256"])
             different += [f"{path.name}: {told}"] if told else []
-            kept += [] if check else [(path.name, _plain(new, path.suffix))]
-    folder = None
-    if not check and recipe is not None:
-        folder = new_run_folder(Path(recipe.output.dir), recipe.name)
-        write_together(folder, kept)
+            kept += [] if check else [(path.name, encode_image(new, path.suffix[1:], record))]
+    folder = _kept(recipes[0], kept) if kept else None
     if not different:
-        return Replay(True, [f"identical: every pixel of {count} image{'s' * (count > 1)}"], folder)
-    return Replay(False, [f"different: {len(different)} of {count} images", *different], folder)
+        return Replay(True, [*said, f"identical: every pixel of {count} image{'s' * (count > 1)}"], folder)
+    return Replay(False, [*said, f"different: {len(different)} of {count} images", *different], folder)
 
 
-def _drawing() -> Draw:
-    """Draws batches, everything kept warm between them."""
-    session, planner = Session(), Planner()
+class _Artist:
+    """Draws batches as they were drawn, everything kept warm between them."""
 
-    def draw(recipes: Sequence[Recipe], pins: Pins) -> np.ndarray:
-        with InterruptGuard():
-            plans = [planner.plan(recipe, pins) for recipe in recipes]
+    def __init__(self) -> None:
+        self._session, self._planner = Session(), Planner()
+
+    def draw(self, recipes: Sequence[Recipe], pins: Pins) -> tuple[Drawn, list[str]]:
+        """The batch, and what to say of it."""
+
+        def work(pins: Pins) -> Drawn:
+            plans = [self._planner.plan(recipe, pins) for recipe in recipes]
             shots = [Shot(plan, recipe.seed) for plan, recipe in zip(plans, recipes, strict=True)]
-            return session.draw(shots, Stopwatch()).pictures
+            return self._session.draw(shots, Stopwatch())
 
-    return draw
+        with InterruptGuard():
+            return on_its_device(pins, work)
 
 
 def _told(path: Path, new: np.ndarray, recorded: str) -> str:
@@ -98,18 +105,8 @@ def _told(path: Path, new: np.ndarray, recorded: str) -> str:
     return told
 
 
-def _kept(recipe: Recipe, made: Sequence[tuple[Path, ImageRecord, np.ndarray]]) -> Path:
+def _kept(recipe: Recipe, files: Sequence[tuple[str, bytes]]) -> Path:
+    """A new run's folder with these files."""
     folder = new_run_folder(Path(recipe.output.dir), recipe.name)
-    write_together(folder, [(path.name, encode_image(new, path.suffix[1:], record)) for path, record, new in made])
+    write_together(folder, files)
     return folder
-
-
-def _plain(pixels: np.ndarray, suffix: str) -> bytes:
-    """A picture's file without a record."""
-    import io
-
-    from PIL import Image
-
-    buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, {"jpg": "JPEG"}.get(suffix[1:], suffix[1:].upper()))
-    return buffer.getvalue()

@@ -17,12 +17,12 @@ import numpy as np
 
 from components.errors import CheckpointError
 from runner.errors import RecipeError
-from runner.outputs import ImageRecord, encode_image, pack, pixel_sha256, write_together
+from runner.outputs import encode_image, write_together
 from runner.plan import Pins, Planner
-from runner.provenance import versions
 from runner.session import Drawn, Session, Shot, Stopwatch
 from runner.sweep.folder import IMAGES, SweepFolder, SweepPlan
-from runner.sweep.partition import Together, alone
+from runner.sweep.partition import Together
+from runner.sweep.records import facts, records
 from runner.sweep.scores import LATENTS
 from runner.sweep.speed import Meter
 
@@ -71,7 +71,7 @@ class Worker:
         if len(batch.items) > 1 and not isinstance(error, CheckpointError):
             self.say(f"a batch of {len(batch.items)} failed ({_short(error)}); its pictures are drawn one by one")
             for item in batch.items:
-                self.do(alone(batch, item))
+                self.do(batch.alone(item))
             self.folder.commit_split(batch)
             return
         for item in batch.items:
@@ -94,25 +94,11 @@ class Worker:
         """Pictures first, the record that counts last."""
         from runner.compose import to_yaml
 
-        begun, backend = time.perf_counter(), drawn.backend
-        used = {**versions(), **backend.versions()}
+        begun, made = time.perf_counter(), facts(drawn)
         texts = [to_yaml(plan.recipe) for plan in plans]
-        together = pack(texts)
+        carried = records(texts, [plan.recipe.seed for plan in plans], drawn, made)
         files, entries = [], []
-        for number, (item, plan, pixels) in enumerate(zip(batch.items, plans, drawn.pictures, strict=True)):
-            record = ImageRecord(
-                recipe=texts[number],
-                seed=plan.recipe.seed,
-                index=0,
-                batch=(0,),
-                threads=backend.threads,
-                device=backend.device,
-                dtype=backend.dtype,
-                sha256=pixel_sha256(pixels),
-                versions=used,
-                together=together if len(texts) > 1 else "",
-                position=number,
-            )
+        for item, plan, pixels, record in zip(batch.items, plans, drawn.pictures, carried, strict=True):
             form = plan.recipe.output.format
             name = f"{self.plan.items[item]['label']}_{item[:8]}.{form}"
             files.append((name, encode_image(pixels, form, record)))
@@ -121,16 +107,16 @@ class Worker:
                 {
                     "id": item,
                     "file": f"{IMAGES}/{name}",
-                    "seed": plan.recipe.seed,
+                    "seed": record.seed,
                     "sha256": record.sha256,
                     "width": width,
                     "height": height,
-                    "recipe": texts[number],
+                    "recipe": record.recipe,
                 }
             )
         write_together(self.folder.folder(IMAGES), files)
         if any(plan.recipe.compare for plan in plans):
-            self._keep_latents(batch, self._latents(drawn))
+            self._keep_latents(batch, drawn.backend.to_numpy(drawn.latents))
         watch.seconds["save"] += time.perf_counter() - begun
         nfe = sum(plan.tableau.nfe for plan in plans)
         self.meter.add(plans[0], sum(watch.seconds.values()) - watch.seconds["load"], nfe)
@@ -141,18 +127,11 @@ class Worker:
             batch,
             {
                 "finished": datetime.now().astimezone().isoformat(timespec="seconds"),
-                "device": backend.device,
-                "dtype": backend.dtype,
-                "threads": backend.threads,
+                **made,
                 "seconds": spent,
-                "versions": used,
                 "items": entries,
             },
         )
-
-    @staticmethod
-    def _latents(drawn: Drawn) -> np.ndarray:
-        return drawn.backend.to_numpy(drawn.latents)
 
     def _keep_latents(self, batch: Together, latents: np.ndarray) -> None:
         files = []

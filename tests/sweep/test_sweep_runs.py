@@ -158,6 +158,26 @@ def test_a_sweeps_picture_and_folder_are_replayed_to_the_same_bytes(here, checkp
     assert (code, out.splitlines()[-1]) == (0, "identical: every pixel of 16 images")
 
 
+def test_what_a_replay_keeps_is_a_picture_like_any_other(here, checkpoint) -> None:
+    here.run("-m", "scheduler=euler,ddim", "seed=1,2", *SHORT, checkpoint)
+    one = load_results(SWEEP).images[0].file
+    for again in (str(SWEEP), str(one)):
+        code, out, _ = here.recipe_command("replay", again)
+        kept = Path(out.splitlines()[-1])
+        assert code == 0 and kept.is_dir()
+        assert here.recipe_command("replay", "--check", str(kept / one.name))[0] == 0
+
+
+def test_a_device_that_is_not_here_is_told_and_replaced(here, checkpoint) -> None:
+    here.run("-m", "scheduler=euler,ddim", *SHORT, checkpoint)
+    for record in (SWEEP / "batches").glob("*.json"):
+        record.write_text(record.read_text().replace('"device": "cpu"', '"device": "cuda:7"', 1))
+    code, out, _ = here.recipe_command("replay", "--check", str(SWEEP))
+    told, same = out.splitlines()
+    assert (code, same) == (0, "identical: every pixel of 2 images")
+    assert told == "the device cuda:7 is not on this machine: run on another, so pixels may differ"
+
+
 # ---- failures --------------------------------------------------------------------------------------------------------
 
 

@@ -25,6 +25,7 @@ from runner.session import Session, Shot, Stopwatch
 from runner.sweep.compare.classify import Kind
 from runner.sweep.compare.reference_tables import ode_reference, reference_key, sde_reference
 from runner.sweep.compare.similarity import relative_l2
+from runner.sweep.identity import pin
 
 if TYPE_CHECKING:
     from runner.plan import Plan
@@ -100,10 +101,8 @@ class References:
         return [self._read(name) for name in names]
 
     def _name(self, want: Wanted) -> str:
-        """Of its files: the weights count by what they are, not by where they lie."""
-        parts = want.plan.components
-        sums = self._sums.sums(file for name in sorted(parts) for file in parts[name].weights)
-        return hashlib.sha256(" ".join([want.key, *sorted(sums.values())]).encode()).hexdigest()[:24]
+        """Of its files: the checkpoint counts by what its files hold, not by where they lie."""
+        return hashlib.sha256(f"{want.key} {pin(want.plan, self._sums)}".encode()).hexdigest()[:24]
 
     def _kept(self, name: str) -> bool:
         return all((self.folder / f"{name}.{kind}").is_file() for kind in ("npz", "png"))

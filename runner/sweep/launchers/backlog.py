@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 from runner.sweep.folder import SweepPlan
-from runner.sweep.partition import Together, alone
+from runner.sweep.partition import Together
 
 ATTEMPTS = 3  # workers that a batch may cost before it is drawn one by one, and a single picture before it fails
 AGAIN_AFTER = 2.0  # seconds until a batch is asked about again that a process outside the pool is at
@@ -107,7 +107,7 @@ class Backlog:
             return Verdict.FAILED
         self.drawing.remove(task)
         split = Split(batch, len(batch.items))
-        self.waiting[:0] = [Task(alone(batch, item), task.source, part_of=split) for item in batch.items]
+        self.waiting[:0] = [Task(batch.alone(item), task.source, part_of=split) for item in batch.items]
         return Verdict.ONE_BY_ONE
 
 

@@ -19,6 +19,7 @@ from runner.sweep.folder import SweepFolder, SweepPlan
 from runner.sweep.launch import leave_report, say
 from runner.sweep.partition import Together
 from runner.sweep.progress import SweepProgress
+from runner.sweep.scores import score
 from runner.sweep.worker import Stop, Worker
 
 if TYPE_CHECKING:
@@ -109,7 +110,9 @@ class SlurmTask:
         worker = Worker(folder, plan, after_batch=after_batch, say=say, stop=self.stop)
         stopped = not work_through(worker, self._own_first(batches))
         if stopped or all(folder.is_over(batch) for batch in plan.batches.values()):
-            leave_report(folder, plan, say if self.compare else None)
+            if self.compare:
+                score(folder, plan, worker.session, say)
+            leave_report(folder, plan)
         say("stopped: a picture failed" if stopped else "nothing left that nobody is at")
         return len(drawn)
 
