@@ -27,7 +27,16 @@ from components.schedulers import scheduler_classes
 from runner.backends.torch_engine import compile_table, run, start
 
 SD = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear"}
-CONFIGS: dict[str, dict[str, Any]] = {"PNDMScheduler": {"skip_prk_steps": True}}
+CONFIGS: dict[str, dict[str, Any]] = {
+    "PNDMScheduler": {"skip_prk_steps": True},
+    "CMStochasticIterativeScheduler": {"num_train_timesteps": 201},
+}
+
+
+def config(name: str) -> dict[str, Any]:
+    """Stable Diffusion's betas where a scheduler takes them, and its own settings."""
+    takes_betas = SD.keys() <= scheduler_classes()[name].options().keys()
+    return {**(SD if takes_betas else {}), **CONFIGS.get(name, {})}
 
 
 class Still:
@@ -55,26 +64,27 @@ class Side:
 
 
 def ours(name: str, steps: int, x: Tensor) -> Side:
-    table = scheduler_classes()[name](**SD, **CONFIGS.get(name, {})).tableau(steps)
+    table = scheduler_classes()[name](**config(name)).tableau(steps)
     program, noise, answer = compile_table(table), Still(x), x.flip(-1) * 0.5
     return Side(lambda: None, lambda: run(program, start(program, noise), lambda _x, _t: answer, noise), table.rows)
 
 
 def peers(name: str, steps: int, x: Tensor) -> Side:
     """With its module's noise function answering `x`; setting the timesteps again resets the step counter."""
-    peer: Any = getattr(diffusers, name)(**SD, **CONFIGS.get(name, {}))
+    peer: Any = getattr(diffusers, name)(**config(name))
     module: Any = sys.modules[type(peer).__module__]
     if hasattr(module, "randn_tensor"):
         module.randn_tensor = lambda *_, **__: x
-    answer, options = x.flip(-1) * 0.5, {}
+    answer, options, scales = x.flip(-1) * 0.5, {}, hasattr(peer, "scale_model_input")
     peer.set_timesteps(steps)
     if "generator" in inspect.signature(peer.step).parameters:
         options["generator"] = torch.Generator()
 
     def go() -> None:
-        latents = x * peer.init_noise_sigma
+        latents = x * getattr(peer, "init_noise_sigma", 1.0)  # flows have neither
         for t in peer.timesteps:
-            peer.scale_model_input(latents, t)
+            if scales:
+                peer.scale_model_input(latents, t)
             latents = peer.step(answer, t, latents, return_dict=False, **options)[0]
 
     return Side(lambda: peer.set_timesteps(steps), go, len(peer.timesteps))
@@ -103,7 +113,7 @@ def main() -> None:
             both = [side(name, arguments.steps, x) for side in (ours, peers)]
             times = [[side.microseconds() for side in both] for _ in range(arguments.repeats + 2)][2:]
             row, step = (median(side) for side in zip(*times, strict=True))
-            scheduler = cls(**SD, **CONFIGS.get(name, {}))
+            scheduler = cls(**config(name))
             build = median(seconds(lambda s=scheduler: s.tableau(arguments.steps)) for _ in range(arguments.repeats))
             table = scheduler.tableau(arguments.steps)
             ready = median(seconds(lambda t=table: compile_table(t)) for _ in range(arguments.repeats))
