@@ -2,11 +2,12 @@
 
 The walk follows the networks' `forward`, layer by layer, as they run without gradients (in place where they are), and
 keeps the largest set of tensors alive at the same time. Counted are tensors of images and tokens, in elements; what a
-library takes as workspace of its own is not, nor is anything that does not grow with the picture.
+library takes as workspace of its own is not, nor is anything that grows neither with the picture nor with the batch.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -57,6 +58,16 @@ def unet_elements(
             note((held + width) * n + 2 * width * positions[level - 1])
         held = width
     return peak
+
+
+def context_elements(config: UNet2DConditionConfig, tokens: int, *, count: int = 1) -> int:
+    """Elements of the keys and values that a run keeps of `count` prompts of so many tokens, at every layer."""
+    blocks, widths = _per_block(config, "transformer_layers_per_block"), config.block_out_channels
+    layers = _per_block(config, "layers_per_block")
+    down = [n if "Attn" in kind else 0 for n, kind in zip(layers, config.down_block_types, strict=True)]
+    up = [n + 1 if "Attn" in kind else 0 for n, kind in zip(layers, config.up_block_types[::-1], strict=True)]
+    times = [a + b + (level + 1 == len(widths)) for level, (a, b) in enumerate(zip(down, up, strict=True))]
+    return 2 * tokens * count * sum(map(math.prod, zip(times, blocks, widths, strict=True)))
 
 
 def decoder_elements(config: AutoencoderKLConfig, size: Size, *, count: int = 1, scores: bool = False) -> int:

@@ -15,8 +15,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from components.activation_size import decoder_elements, unet_elements
-from components.model_config import AutoencoderKLConfig
+from components.activation_size import context_elements, decoder_elements, unet_elements
+from components.model_config import AutoencoderKLConfig, UNet2DConditionConfig
 from runner.errors import Problem
 
 if TYPE_CHECKING:
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from runner.plan import Plan
     from runner.schema import Backend as BackendChoice
 
+CLIP_TOKENS = 77
 WIDTHS = {"float32": 4, "bfloat16": 2, "float16": 2}
 # pixels decoded at once: the decoder's widest layers take about 2.5 kB a pixel in float32
 DECODED_AT_ONCE = {"cpu": 512 * 512, "mps": 512 * 512, "cuda": 4 * 1024 * 1024}
@@ -62,7 +63,10 @@ def estimate_peak(plan: Plan, batch: int | None = None) -> Peak:
     held = 4 if device == "cpu" else width
     jax = plan.recipe.backend.name == "jax"
     _, height, columns = plan.latent_shape
-    unet = unet_elements(plan.configs["unet"], (height, columns), count=count * _calls(plan), scores=jax)
+    config, inputs = plan.configs["unet"], count * _calls(plan)
+    unet = unet_elements(config, (height, columns), count=inputs, scores=jax)
+    if isinstance(config, UNet2DConditionConfig) and not jax:
+        unet += context_elements(config, CLIP_TOKENS, count=inputs)
     weights = {name: parameters(files) * width for name, files in plan.components.items() if files.weights}
     return Peak(
         weights=weights,

@@ -8,7 +8,8 @@ import torch
 from live_tensors import peak_bytes
 
 from components import AutoencoderKL, UNet2DConditionModel, UNet2DModel
-from components.activation_size import decoder_elements, unet_elements
+from components.activation_size import context_elements, decoder_elements, unet_elements
+from components.torch_models.layers import Context
 
 REAL = json.loads((Path(__file__).parent / "torch_models/real_configs.json").read_text())
 NEAR = (0.9, 1.2)
@@ -41,6 +42,24 @@ def test_conditional_unets(name: str, size: tuple[int, int], count: int) -> None
     x, words = torch.randn(count, 4, *size), torch.randn(count, 7, 32)
     added = {"text_embeds": torch.randn(count, 8), "time_ids": torch.randn(count, 6)} if xl else None
     near(4 * unet_elements(unet.config, size, count=count), peak_bytes(lambda: unet(x, 5, words, None, added)))
+
+
+@pytest.mark.parametrize("name", [name for name in REAL if "cross_attention_dim" in REAL[name]["unet"]])
+def test_what_a_run_keeps_of_its_prompts(name: str) -> None:
+    """Keys and values, to the element; and the second step finds them there."""
+    with torch.device("meta"):
+        unet = UNet2DConditionModel.from_config(narrow(REAL[name]["unet"]))
+        channels = unet.config.projection_class_embeddings_input_dim
+        ids = 5 if "refiner" in name else 6
+        text = (channels or 0) - ids * (unet.config.addition_time_embed_dim or 0)
+        added = {"text_embeds": torch.randn(3, text), "time_ids": torch.randn(3, ids)} if channels else None
+        wide = unet.config.cross_attention_dim
+        context = Context(torch.randn(3, 7, wide[0] if isinstance(wide, tuple) else wide))
+        unet(torch.randn(3, 4, 16, 16), 5, context, None, added)
+        kept = dict(context._made)
+        unet(torch.randn(3, 4, 16, 16), 5, context, None, added)
+    assert context._made == kept
+    assert sum(k.numel() + v.numel() for k, v in kept.values()) == context_elements(unet.config, 7, count=3)
 
 
 @pytest.mark.parametrize("name", ["ddpm-cifar10-32", "ddpm-celebahq-256"])

@@ -70,14 +70,14 @@ class DPMSolverMultistepScheduler(FlowOption):
 
     def _rows_of(self, grid: Grid, i: Array, order: int) -> Rows:
         form, at, to = self.integrator, grid.columns(i), grid.columns(i + 1)
-        keep, std, (w0, w1, w2) = form.keep(at, to), form.std(at, to), form.weights(at, to)
+        w0, w1, w2 = form.weights(at, to)
         slopes = w1, w2 * (1 + self.corrected_third_order)
         if order == 2 and self.solver_type == "midpoint":
             slopes = (w0 / 2,)
 
         def update(s: State) -> tuple[Array, ...]:
             past = (form.integrand(s, at, bool(self.clip)), *s.h)
-            x = keep * s.x + w0 * past[0] + std * s.noise
+            x = form.step_here(s, at, to, bool(self.clip))
             if order > 1:
                 steps = differences(grid.levels.lam[:, None], i, past, order)
                 x = x + sum(w * d for w, d in zip(slopes, steps, strict=False))

@@ -44,7 +44,7 @@ class DPMSolverSinglestepScheduler(DPMSolverMultistepScheduler):
     def _rows_of(self, grid: Grid, i: Array, order: int) -> Rows:
         form = self.integrator
         start, at, to = grid.columns(i - order + 1), grid.columns(i), grid.columns(i + 1)
-        keep, std, (w0, w1, w2) = form.keep(start, to), form.std(start, to), form.weights(start, to)
+        w0, w1, w2 = form.weights(start, to)
         with np.errstate(invalid="ignore", divide="ignore"):
             r = [(grid.columns(i - order + 1 + k).lam - start.lam) / (to.lam - start.lam) for k in range(order)]
 
@@ -52,7 +52,7 @@ class DPMSolverSinglestepScheduler(DPMSolverMultistepScheduler):
             m = (form.integrand(s, at, bool(self.clip)), *s.h[:-1])[:order][::-1]  # oldest first
             x = s.x if order == 1 else s.h[-1]
             slopes = [(m[k] - m[0]) / r[k] for k in range(1, order)]
-            new = keep * x + w0 * m[0] + std * s.noise
+            new = form.step_here(s, at, to, bool(self.clip)) if order == 1 else form.step(s, start, to, x, m[0])
             if order == 2:
                 new = new + (w0 / 2 if self.solver_type == "midpoint" else w1) * slopes[0]
             elif order == 3 and self.solver_type == "midpoint":

@@ -32,6 +32,16 @@ class Integrator:
             return s.x0
         return (s.x - at.alpha * s.x0) / at.sigma if clipped else s.eps
 
+    def step(self, s: State, at: Level, to: Level, x: Array, d0: Array) -> Array:
+        """The first-order step from x, where the integrand was d0."""
+        return self.keep(at, to) * x + self.weights(at, to)[0] * d0 + self.std(at, to) * s.noise
+
+    def step_here(self, s: State, at: Level, to: Level, clipped: bool) -> Array:
+        """The same from this row's own x; the ODE's so that nothing large cancels, as `keep` is near alpha = 0."""
+        if self.sde:
+            return self.step(s, at, to, s.x, self.integrand(s, at, clipped))
+        return to.alpha * s.x0 + to.sigma * ((s.x - at.alpha * s.x0) / at.sigma if clipped else s.eps)
+
     def keep(self, at: Level, to: Level) -> Array:
         if not self.x0:
             return to.alpha / at.alpha

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from components.torch_models.layers import Downsample, ResnetBlock, Upsample
+from components.torch_models.layers import Context, Downsample, ResnetBlock, Upsample
 
 AttentionMaker = Callable[[int], nn.Module]
 
@@ -33,7 +33,7 @@ class _Level(nn.Module):
         self.attentions = nn.ModuleList(attentions) if attention is not None else None
         self.resnets = nn.ModuleList(resnets)
 
-    def layer(self, i: int, x: Tensor, temb: Tensor | None, context: Tensor | None) -> Tensor:
+    def layer(self, i: int, x: Tensor, temb: Tensor | None, context: Tensor | Context | None) -> Tensor:
         x = self.resnets[i](x, temb)
         return x if self.attentions is None else self.attentions[i](x, context)
 
@@ -60,7 +60,7 @@ class DownBlock(_Level):
             self.downsamplers = None
 
     def forward(
-        self, x: Tensor, temb: Tensor | None = None, context: Tensor | None = None
+        self, x: Tensor, temb: Tensor | None = None, context: Tensor | Context | None = None
     ) -> tuple[Tensor, list[Tensor]]:
         skips = []
         for i in range(len(self.resnets)):
@@ -92,7 +92,7 @@ class UpBlock(_Level):
         self,
         x: Tensor,
         temb: Tensor | None = None,
-        context: Tensor | None = None,
+        context: Tensor | Context | None = None,
         skips: list[Tensor] | None = None,
     ) -> Tensor:
         for i in range(len(self.resnets)):
@@ -113,7 +113,7 @@ class MidBlock(nn.Module):
         self.attentions = nn.ModuleList([attention(channels)]) if attention is not None else None
         self.resnets = nn.ModuleList([first, ResnetBlock(channels, channels, **resnet)])
 
-    def forward(self, x: Tensor, temb: Tensor | None = None, context: Tensor | None = None) -> Tensor:
+    def forward(self, x: Tensor, temb: Tensor | None = None, context: Tensor | Context | None = None) -> Tensor:
         x = self.resnets[0](x, temb)
         if self.attentions is not None:
             x = self.attentions[0](x, context)

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from components.model_config import UNet2DConditionConfig
 from components.torch_models.base import Model
 from components.torch_models.blocks import AttentionMaker, MidBlock, down_levels, up_levels
-from components.torch_models.layers import TimestepEmbedding, Transformer, activation, timestep_embedding
+from components.torch_models.layers import Context, TimestepEmbedding, Transformer, activation, timestep_embedding
 from components.torch_models.operations import Convolution, free
 
 
@@ -80,7 +80,7 @@ class UNet2DConditionModel(Model):
         self,
         sample: Tensor,
         timestep: Tensor | float,
-        encoder_hidden_states: Tensor,
+        encoder_hidden_states: Tensor | Context,
         timestep_cond: Tensor | None = None,
         added_cond_kwargs: Mapping[str, Tensor] | None = None,
     ) -> UNetOutput:
@@ -89,7 +89,7 @@ class UNet2DConditionModel(Model):
         Args:
             sample: latents (B, in_channels, h, w), any h and w.
             timestep: one number for all, or (B,); may be fractional.
-            encoder_hidden_states: (B, L, cross_attention_dim).
+            encoder_hidden_states: (B, L, cross_attention_dim); as a Context where many evaluations share them.
             timestep_cond: (B, time_cond_proj_dim) embedding of the guidance scale, for guidance-distilled networks.
             added_cond_kwargs: `text_embeds` (B, D) and `time_ids` (B, n), for networks with text_time conditioning.
 

@@ -12,6 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from components.torch_models.layers import Context
+from components.torch_models.unet_2d_condition import UNet2DConditionModel
 from runner.backends.base import Array, Conditioning, Guidance
 
 
@@ -59,7 +61,8 @@ class GuidedNetwork:
         conditions: dict[str, Any] = {}
         if given.positive is not None:
             negative = given.negative if self._doubles else None
-            context = (self._joined(given.positive, negative, count),)
+            states = self._joined(given.positive, negative, count)
+            context = (Context(states) if isinstance(self.unet, UNet2DConditionModel) else states,)
             conditions["timestep_cond"] = self._told_guidance(count)
         if given.added:
             negative_added: Mapping[str, Array] = given.negative_added if self._doubles else {}

@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from components import UNet2DConditionModel
+from components.torch_models.layers import Context
 
 SD1 = {
     "block_out_channels": (8, 16, 16),
@@ -113,6 +114,17 @@ def test_timesteps_may_be_numbers_or_tensors_and_fractional(timestep):
     with torch.no_grad():
         expected = theirs(sample, timestep, **conditions).sample
         torch.testing.assert_close(ours(sample, timestep, **conditions).sample, expected, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_a_kept_context_changes_no_bit(name):
+    ours, _ = pair(CONFIGS[name])
+    sample, conditions = inputs(CONFIGS[name])
+    kept = Context(conditions["encoder_hidden_states"])
+    with torch.inference_mode():
+        for x in (sample, sample + 1):  # the second time there are keys and values already
+            expected = ours(x, 321, **conditions).sample
+            assert torch.equal(ours(x, 321, **conditions | {"encoder_hidden_states": kept}).sample, expected)
 
 
 def test_channels_last_gives_the_same_numbers_in_the_same_layout():
