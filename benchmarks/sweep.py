@@ -6,7 +6,9 @@
 
 `speed` compares (fused) this tool's sweep; (a) the same jobs one by one through this tool, the model kept loaded;
 (b) a diffusers script, its pipeline kept loaded and the scheduler swapped, batch 1; (c) that script with the seeds of a
-prompt as one batch. All of them write their PNG files. The fused time includes planning, loading and the report.
+prompt as one batch. All of them write their PNG files. Each is a process of its own, timed from its start: imports,
+loading, and the fused one's planning and report are included. They take turns of a few seconds, all others being
+stopped meanwhile, so that a machine which is slower for a minute is so for all.
 """
 
 from __future__ import annotations
@@ -15,11 +17,16 @@ import argparse
 import os
 import resource
 import shutil
+import signal
+import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 SCHEDULERS = {
     "euler": ("EulerDiscreteScheduler", {}),
@@ -104,26 +111,45 @@ def diffusers_script(options: argparse.Namespace, folder: Path, together: bool) 
                     image.save(folder / f"{name}_{number}_{seed}.png")
 
 
+WAYS: dict[str, Callable[[argparse.Namespace, Path], None]] = {
+    "fused": fused,
+    "a: one by one": one_by_one,
+    "b: diffusers, batch 1": lambda options, folder: diffusers_script(options, folder, together=False),
+    "c: diffusers, seeds together": lambda options, folder: diffusers_script(options, folder, together=True),
+}
+TURN = 5.0  # seconds
+
+
 def speed(options: argparse.Namespace) -> None:
-    ways: dict[str, Callable[[Path], None]] = {
-        "fused": lambda folder: fused(options, folder),
-        "a: one by one": lambda folder: one_by_one(options, folder),
-        "b: diffusers, batch 1": lambda folder: diffusers_script(options, folder, together=False),
-        "c: diffusers, seeds together": lambda folder: diffusers_script(options, folder, together=True),
-    }
     count = len(options.schedulers) * options.prompts * options.seeds
-    print(f"{count} pictures, {options.steps} steps, {options.threads} threads")
-    seconds = {}
-    for name, way in ways.items():
-        with tempfile.TemporaryDirectory() as scratch:
-            begun = time.perf_counter()
-            way(Path(scratch) / "out")
-            seconds[name] = time.perf_counter() - begun
-            pictures = len([path for path in Path(scratch).rglob("*.png") if "sheet" not in path.name])
+    print(f"{count} pictures, {options.steps} steps, {options.threads} threads", flush=True)
+    with tempfile.TemporaryDirectory() as scratch:
+        folders = {name: Path(scratch) / name[0] for name in WAYS}
+        running = {name: child(name, folders[name]) for name in WAYS}
+        seconds = dict.fromkeys(WAYS, 0.0)
+        while running:
+            for name, process in list(running.items()):
+                process.send_signal(signal.SIGCONT)
+                begun = time.perf_counter()
+                with suppress(subprocess.TimeoutExpired):
+                    process.wait(TURN)
+                    del running[name]
+                process.send_signal(signal.SIGSTOP)
+                seconds[name] += time.perf_counter() - begun
+                assert not process.returncode, name
+        for name in WAYS:
+            pictures = len([path for path in folders[name].rglob("*.png") if "sheet" not in path.name])
             assert pictures == count, (name, pictures)
-        print(f"{name:30} {seconds[name]:7.1f} s, {1000 * seconds[name] / count:6.0f} ms a picture", flush=True)
-    for name in list(ways)[1:]:
+            print(f"{name:30} {seconds[name]:7.1f} s, {1000 * seconds[name] / count:6.0f} ms a picture")
+    for name in list(WAYS)[1:]:
         print(f"fused / {name:30} {seconds['fused'] / seconds[name]:.2f}")
+
+
+def child(name: str, folder: Path) -> subprocess.Popen[bytes]:
+    """One of WAYS in a process of its own, with this one's options, stopped before it has done anything."""
+    process = subprocess.Popen([sys.executable, __file__, *sys.argv[1:], "--way", name, "--folder", str(folder)])
+    process.send_signal(signal.SIGSTOP)
+    return process
 
 
 def overhead(options: argparse.Namespace) -> None:
@@ -184,7 +210,12 @@ def main() -> int:
     parser.add_argument("--jobs", type=int, default=1000)
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--schedulers", type=lambda text: text.split(","), default=list(SCHEDULERS))
+    parser.add_argument("--way", choices=WAYS, help=argparse.SUPPRESS)
+    parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
+    if options.way:
+        WAYS[options.way](options, options.folder)
+        return 0
     os.chdir(tempfile.mkdtemp())
     try:
         (speed if options.what == "speed" else overhead)(options)

@@ -332,26 +332,23 @@ def _make_scheduler(
         return None, [_option_problem(problem, "scheduler") for problem in error.problems]
     if mismatch := scheduler.mismatch(config):
         return None, [_option_problem(mismatch, "scheduler")]
-    schedule = recipe.schedule
-    wrong = scheduler.check_schedule(
-        recipe.steps, schedule.timesteps, schedule.sigmas, schedule.final_sigma, schedule.spacing
-    )
+    wrong = scheduler.check_schedule(_schedule(recipe))
     return scheduler, [_option_problem(problem, "schedule") for problem in wrong]
+
+
+def _schedule(recipe: Recipe) -> Any:
+    from components.schedulers.schedule import Schedule
+
+    asked = recipe.schedule
+    return Schedule(recipe.steps, asked.timesteps, asked.sigmas, asked.final_sigma, asked.spacing)
 
 
 def _make_table(recipe: Recipe, scheduler: Scheduler) -> Tableau:
     from components.schedulers.brownian import NoisePathError
 
-    schedule = recipe.schedule
+    run = scheduler.with_run(shared_path=recipe.noise.path == "brownian")
     try:
-        return scheduler.tableau(
-            recipe.steps,
-            timesteps=schedule.timesteps,
-            sigmas=schedule.sigmas,
-            spacing=schedule.spacing,
-            final_sigma=schedule.final_sigma,
-            run=scheduler.with_run(shared_path=recipe.noise.path == "brownian"),
-        )
+        return scheduler.table_of(_schedule(recipe), run)
     except NoisePathError as error:
         raise RecipeError([Problem("noise.path", f"{type(scheduler).__name__}: {_sentence(error)}")]) from error
     except ValueError as error:

@@ -268,10 +268,9 @@ class Scheduler(Facade):
             return Grid(Level(t, alpha, sigma, np.ones_like(t)))
         return Grid(Level(t, np.ones_like(t), sigmas, alpha))
 
-    def check_schedule(self, *given: Any, **named: Any) -> list[OptionProblem]:
-        """Everything wrong with `Schedule(*given, **named)` for this scheduler, each problem naming its key."""
+    def check_schedule(self, schedule: Schedule) -> list[OptionProblem]:
+        """Everything wrong with a schedule for this scheduler, each problem naming its key."""
         flag = next((flag for flag in SIGMA_FLAGS if self._values.get(flag)), None)
-        schedule = Schedule(*given, **named)
         if flag and SIGMA_FLAGS[flag] == schedule.spacing:
             flag = None  # both say the same
         return list(schedule.problems(self.clock, flag, self.ascending))
@@ -322,10 +321,13 @@ class Scheduler(Facade):
         log-linearly, or is its own length when None. `spacing` overrides the configured one. `final_sigma` ("zero",
         "sigma_min" or a ratio) overrides where the last step ends. Raises SchedulerConfigError for an unfit schedule.
         """
-        wish = steps, timesteps, sigmas, final_sigma, spacing
-        if problems := self.check_schedule(*wish):
+        return self.table_of(Schedule(steps, timesteps, sigmas, final_sigma, spacing), run or self.run)
+
+    def table_of(self, schedule: Schedule, run: RunOptions) -> Tableau:
+        """The same, of a schedule that is said already."""
+        if problems := self.check_schedule(schedule):
             raise SchedulerConfigError(f"{type(self).__name__} schedule", problems)
-        run, grid = run or self.run, self.grid(Schedule(*wish))
+        grid = self.grid(schedule)
         table = trace(
             list(self.rows(grid, run)),
             history=self.history(run),

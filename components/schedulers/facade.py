@@ -65,11 +65,7 @@ class Facade:
         """
         schedule = Schedule(num_inference_steps, timesteps=_listed(timesteps), sigmas=_listed(sigmas))
         options = replace(self.run, **run)  # type: ignore[attr-defined]
-        self._loop = Loop(schedule, self._table(schedule, options), options, device)
-
-    def _table(self, schedule: Schedule, run: Any) -> Tableau:
-        s = schedule
-        return self.tableau(s.steps, timesteps=s.timesteps, sigmas=s.sigmas, run=run)  # type: ignore[attr-defined]
+        self._loop = Loop(schedule, self.table_of(schedule, options), options, device)  # type: ignore[attr-defined]
 
     @property
     def _begun(self) -> Loop:
@@ -98,8 +94,8 @@ class Facade:
     @property
     def init_noise_sigma(self) -> float:
         """What to multiply a standard normal draw by."""
-        loop = self._loop
-        return self._table(Schedule(1), self.run).init_noise_sigma if loop is None else loop.table.init_noise_sigma  # type: ignore
+        table: Tableau = self.table_of(Schedule(1), self.run) if self._loop is None else self._loop.table  # type: ignore
+        return float(table.init_noise_sigma)
 
     def _handed(self, values: np.ndarray) -> Any:
         """torch's arrays where the caller uses torch, numpy's otherwise."""
@@ -146,7 +142,7 @@ class Facade:
         loop = self._begun
         n = self._row_of(timestep)
         if run and (options := replace(loop.run, **run)) != loop.run:
-            loop.run, loop.table = options, self._table(loop.schedule, options)
+            loop.run, loop.table = options, self.table_of(loop.schedule, options)  # type: ignore[attr-defined]
         table = loop.table
         variance, channels = None, sample.shape[1]
         if model_output.shape[1] == 2 * channels:  # a network that predicts a variance as well

@@ -58,16 +58,21 @@ def zero_terminal_snr(betas: Array) -> Array:
     return 1 - np.concatenate([alpha_bar[:1], alpha_bar[1:] / alpha_bar[:-1]])
 
 
+def variance_preserving(ratio: ArrayLike) -> tuple[Array, Array]:
+    """(alpha, sigma) with alpha^2 + sigma^2 = 1 and sigma / alpha = ratio; a ratio of inf gives (0, 1)."""
+    r = np.asarray(ratio, np.float64)
+    alpha = 1 / np.hypot(1, r)
+    sigma = np.where(np.isinf(r), 1.0, np.where(np.isinf(r), 0, r) * alpha)
+    return alpha, sigma
+
+
 class VariancePreserving:
     """A clock whose sigma is the ratio of a pair with alpha^2 + sigma^2 = 1."""
 
     highest = math.inf
     """The largest sigma there can be."""
 
-    @staticmethod
-    def pair(ratio: Array) -> tuple[Array, Array]:
-        """(alpha, sigma) of x at each level."""
-        return variance_preserving(ratio)
+    pair = staticmethod(variance_preserving)
 
 
 @dataclass(frozen=True, eq=False)
@@ -201,11 +206,3 @@ class AngleClock(VariancePreserving):
 
     def timestep_at(self, sigma: ArrayLike) -> Array:
         return np.arctan(np.asarray(sigma, np.float64)) / (math.pi / 2)
-
-
-def variance_preserving(ratio: ArrayLike) -> tuple[Array, Array]:
-    """(alpha, sigma) with alpha^2 + sigma^2 = 1 and sigma / alpha = ratio; a ratio of inf gives (0, 1)."""
-    r = np.asarray(ratio, np.float64)
-    alpha = 1 / np.hypot(1, r)
-    sigma = np.where(np.isinf(r), 1.0, np.where(np.isinf(r), 0, r) * alpha)
-    return alpha, sigma

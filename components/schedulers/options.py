@@ -76,14 +76,6 @@ class SchedulerConfigError(ValueError):
         self.problems = tuple(problems)
         super().__init__(f"{subject}: " + "; ".join(map(str, self.problems)))
 
-    @property
-    def allowed(self) -> tuple[str, ...]:
-        return self.problems[0].allowed
-
-    @property
-    def nearest(self) -> str | None:
-        return self.problems[0].nearest
-
 
 def nearest(name: str, names: Iterable[str]) -> str | None:
     """The known name most like `name`, if any is like it at all."""

@@ -46,9 +46,8 @@ class SASolverScheduler(DPMSolverMultistepScheduler):
             isinstance(tau, Mapping) and set(tau) == set(TAU) and all(isinstance(v, int | float) for v in tau.values())
         )
         if isinstance(tau, Mapping) and not (fits and tau["value"] >= 0):
-            problems.append(
-                opt.OptionProblem("tau", f"is {dict(tau)!r}, but must be numbers, none below 0, for", tuple(TAU))
-            )
+            what = f"is {dict(tau)!r}, but must be numbers, none below 0, for"
+            problems.append(opt.OptionProblem("tau", what, tuple(TAU)))
         return problems
 
     @property

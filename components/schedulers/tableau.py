@@ -196,8 +196,7 @@ class Tableau:
             raise TableauError(f"row {row} lands at {self.land[row]}, but row {row + 1} reads at {self.read[row + 1]}")
         if self.unchecked:
             return self
-        x, _ = self._on_point_mass(rounding=False)
-        moments = np.stack([x[:, 0], np.linalg.norm(x[:, 1:], axis=1)], -1)
+        moments, _ = self._on_point_mass()
         alpha, sigma = self.land.T
         gain, added = np.moveaxis(self.declared, -1, 0)
         free, gain = np.isinf(gain), np.where(np.isinf(gain), np.nan, gain)
@@ -207,8 +206,7 @@ class Tableau:
         expected[:, 1] = np.sqrt(expected[:, 1])
         off, allowed = np.abs(moments[1:] - expected), tolerance * (1 + sigma[:, None])
         if (~(off <= allowed) & ~free).any():
-            _, slack = self._on_point_mass(rounding=True)
-            allowed = allowed + np.stack([slack[1:, 0], np.linalg.norm(slack[1:, 1:], axis=1)], -1)
+            allowed = allowed + self._on_point_mass(rounding=True)[1][1:]
         for row, which in np.argwhere(~(off <= allowed) & ~free):
             raise TableauError(
                 f"row {row}: the {('mean', 'standard deviation')[which]} of x on a point mass is "
@@ -216,11 +214,11 @@ class Tableau:
             )
         return self
 
-    def _on_point_mass(self, rounding: bool) -> tuple[Array, Array]:
-        """(N + 1, 2 + draws) twice: x before the first row and after each, as a vector over (c, the initial noise, each
-        draw), with the exact denoiser of data = {c}; and how far rounding alone may have carried it, where asked for.
+    def _on_point_mass(self, rounding: bool = False) -> tuple[Array, Array]:
+        """(N + 1, 2) twice: the c-part and the standard deviation of x before the first row and after each, with the
+        exact denoiser of data = {c}; and how far rounding alone may have carried both, where asked for.
 
-        A register is a vector, not a variance: reused noise stays one and the same.
+        Each register is a vector over (c, the initial noise, every draw): reused noise stays one and the same.
         """
         registers = self.registers
         output, x0 = self.update[..., registers], self.update[..., registers + 1]
@@ -250,7 +248,8 @@ class Tableau:
             if column[row]:
                 exact[:, column[row]] += noise[row]
             vectors[0, row + 1] = exact[0]
-        return vectors[0], vectors[1]
+        found, error = np.stack([vectors[..., 0], np.linalg.norm(vectors[..., 1:], axis=-1)], -1)
+        return found, error
 
 
 def trace(
@@ -268,11 +267,7 @@ def trace(
     count, registers = sum(len(group.index) for group in groups), 1 + history
     basis = np.eye(registers + 3)
     update = np.zeros((count, registers, registers + 3))
-    columns: dict[str, Any] = {name: np.empty(count) for name in ("timestep", "input_scale")}
-    pairs = ("to_x0", "noise_span", "read", "land", "log_variance")
-    columns |= {name: np.full((count, 2), np.nan) for name in pairs}
-    columns |= {"declared": np.full((count, 2, 2), np.nan)}
-    columns |= {"point_mass": np.empty((count, 2)), "step": np.empty(count, np.int64)}
+    columns: list[dict[str, Array]] = []
     for group in groups:
         at, to, noisy = group.at, group.to, np.broadcast_to(group.noise, group.index.shape)
         coefficients = parameterisation(at)
@@ -290,7 +285,7 @@ def trace(
         with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
             for register, vector in enumerate(group.update(state)):
                 update[group.index, register] = vector
-        values = {
+        values: dict[str, Array] = {
             "timestep": at.timestep,
             "input_scale": at.scale,
             "to_x0": np.hstack([p, q]),
@@ -301,13 +296,13 @@ def trace(
             "step": group.step,
             "point_mass": _network_on_point_mass(at, *coefficients),
         }
-        for moment, form in enumerate((group.mean, group.variance)):
-            if form is not None:
-                columns["declared"][group.index, moment] = np.stack(np.broadcast_arrays(*form), -1)
-        for name, value in values.items():
-            columns[name][group.index] = value
+        forms = (form or (at.alpha * np.nan,) * 2 for form in (group.mean, group.variance))
+        values["declared"] = np.stack([np.stack(np.broadcast_arrays(*form), -1) for form in forms], 1)
+        columns.append(values)
+    place = np.argsort(np.concatenate([group.index for group in groups]))
+    joined: dict[str, Any] = {name: np.concatenate([values[name] for values in columns])[place] for name in columns[0]}
     made = {"init_noise_sigma": init_noise_sigma, "clip": clip, "unchecked": unchecked, "brownian": brownian}
-    return Tableau(update=update, **made, **columns)
+    return Tableau(update=update, **made, **joined)
 
 
 def _network_on_point_mass(at: Level, p: Array, q: Array, r: Array, s: Array) -> Array:

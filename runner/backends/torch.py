@@ -24,6 +24,7 @@ from components.torch_models.text_encoder import (
 from components.torch_models.unet_2d import UNet2DModel
 from components.torch_models.unet_2d_condition import UNet2DConditionModel
 from runner.backends.base import SAVING_NOTHING, AfterRow, Conditioning, Guidance, NoiseSource, NoiseSpec, Saving
+from runner.backends.heap import keep_freed_memory
 from runner.backends.torch_engine import compile_table, run, start
 from runner.backends.torch_guidance import GuidedNetwork, layout
 from runner.backends.torch_noise import BrownianNoise, GeneratorNoise, IndependentNoise
@@ -43,7 +44,8 @@ DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch
 
 
 class TorchBackend:
-    """One device and one dtype. Making it sets the process's thread count, which decides the last bit on a CPU."""
+    """One device and one dtype. Making it sets the process's thread count, which decides the last bit on a CPU, and
+    has its heap keep freed memory."""
 
     name = "torch"
 
@@ -70,6 +72,7 @@ class TorchBackend:
         self._offload = offload or (None if saving.offload == "none" else Offload(self._device, saving.offload))
         if threads:
             torch.set_num_threads(threads)
+            keep_freed_memory()
 
     def load(self, name: str, files: ComponentFiles) -> Any:
         """See `Backend.load`. Raises CheckpointError for weights that are damaged or do not fit."""

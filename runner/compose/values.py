@@ -217,7 +217,8 @@ def _scheduler_problems(data: Mapping[str, Any], origin: Origin, bad: set[KeyPat
         cls = find_scheduler(node["name"])
     except SchedulerConfigError as error:
         what = f"there is no scheduler class '{node['name']}'"
-        return [Problem(origin.where(("scheduler", "name")), what, tuple(error.allowed), error.nearest)]
+        [found] = error.problems
+        return [Problem(origin.where(("scheduler", "name")), what, found.allowed, found.nearest)]
     found = cls.check_options(options)
     problems = [_option_problem(problem, cls.__name__, origin) for problem in found]
     wrong = {problem.option for problem in found}
@@ -240,6 +241,8 @@ def _option_problem(found: Any, scheduler: str, origin: Origin) -> Problem:
 
 def _schedule_problems(scheduler: Any, data: Mapping[str, Any], origin: Origin, bad: set[KeyPath]) -> list[Problem]:
     """The scheduler's own findings about the schedule, each under the key that caused it."""
+    from components.schedulers.schedule import Schedule
+
     listed = ("timesteps", "sigmas", "spacing", "final_sigma")
     node = data.get("schedule") or {}
     places: dict[str, KeyPath] = {"steps": ("steps",)}
@@ -251,7 +254,7 @@ def _schedule_problems(scheduler: Any, data: Mapping[str, Any], origin: Origin, 
         if value is not None and value != [] and not any(keys[: len(places[name])] == places[name] for keys in bad)
     }
     problems = []
-    for found in scheduler.check_schedule(**usable):
+    for found in scheduler.check_schedule(Schedule(**usable)):
         keys = places.get(found.option, ("scheduler", found.option))
         what, other = _named_in_full(found.what, places)
         hint = f"{dotted(other)} is set here: {origin.where(other)}" if other and origin.said(other) else found.hint

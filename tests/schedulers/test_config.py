@@ -357,7 +357,8 @@ def test_names_and_aliases_are_unique_and_find_their_class() -> None:
 def test_an_unknown_scheduler_is_told_the_nearest() -> None:
     with pytest.raises(SchedulerConfigError) as error:
         find_scheduler("eular")
-    assert error.value.nearest == "euler" and "EulerDiscreteScheduler" in error.value.allowed
+    [problem] = error.value.problems
+    assert problem.nearest == "euler" and "EulerDiscreteScheduler" in problem.allowed
 
 
 def test_a_scheduler_by_name_with_a_checkpoints_configuration() -> None:

@@ -228,7 +228,7 @@ def test_a_schedule_that_cannot_be_is_refused_by_key(
     member: Member, schedule: dict[str, Any], option: str, what: str
 ) -> None:
     scheduler = member.cls(**SD)
-    [problem] = scheduler.check_schedule(**schedule)
+    [problem] = scheduler.check_schedule(Schedule(**schedule))
     assert problem.option == option and what in problem.what
     with pytest.raises(SchedulerConfigError, match=member.name) as error:
         scheduler.tableau(**schedule)
@@ -236,7 +236,7 @@ def test_a_schedule_that_cannot_be_is_refused_by_key(
 
 
 def test_a_misspelt_spacing_is_told_the_nearest() -> None:
-    [problem] = find_scheduler("euler")(**SD).check_schedule(10, spacing="karas")
+    [problem] = find_scheduler("euler")(**SD).check_schedule(Schedule(10, spacing="karas"))
     assert problem.nearest == "karras" and "exponential" in problem.allowed
 
 
@@ -245,28 +245,28 @@ def test_a_misspelt_spacing_is_told_the_nearest() -> None:
 def test_a_configured_sigma_spacing_does_not_go_with_a_listed_schedule(flag: str, key: str) -> None:
     """The list would silently be transformed a second time, or the flag silently ignored."""
     schedule = {"timesteps": [999, 1], "sigmas": [14.0, 1.0], "spacing": "kl_optimal"}[key]
-    [problem] = find_scheduler("euler")(**SD, **{flag: True}).check_schedule(**{key: schedule})  # pyright: ignore
+    [problem] = find_scheduler("euler")(**SD, **{flag: True}).check_schedule(Schedule(**{key: schedule}))  # pyright: ignore
     assert problem == OptionProblem(key, f"cannot be given together with the scheduler's {flag}")
 
 
 @pytest.mark.parametrize("spacing", ["karras", "exponential", "beta"])
 def test_a_spacing_said_twice_is_the_spacing_said_once(spacing: str) -> None:
     flagged = find_scheduler("euler")(**SD, **{f"use_{spacing}_sigmas": True})
-    assert flagged.check_schedule(9, spacing=spacing) == []
+    assert flagged.check_schedule(Schedule(9, spacing=spacing)) == []
     np.testing.assert_array_equal(flagged.tableau(9, spacing=spacing).read, flagged.tableau(9).read)
 
 
 def test_everything_wrong_is_said_at_once() -> None:
-    problems = find_scheduler("euler")(**SD).check_schedule(0, timesteps=[1, 2], sigmas=[], final_sigma="end")
+    problems = find_scheduler("euler")(**SD).check_schedule(Schedule(0, timesteps=[1, 2], sigmas=[], final_sigma="end"))
     assert [problem.option for problem in problems] == ["sigmas", "steps", "timesteps", "sigmas", "final_sigma"]
 
 
 @members
 def test_a_good_schedule_has_no_problems(member: Member) -> None:
     scheduler = member.cls(**SD)
-    assert scheduler.check_schedule(50) == []
-    assert scheduler.check_schedule(timesteps=[999, 1], final_sigma="zero") == []
-    assert scheduler.check_schedule(12, sigmas=AYS_SD15) == []
+    assert scheduler.check_schedule(Schedule(50)) == []
+    assert scheduler.check_schedule(Schedule(timesteps=[999, 1], final_sigma="zero")) == []
+    assert scheduler.check_schedule(Schedule(12, sigmas=AYS_SD15)) == []
 
 
 def test_published_lists_are_the_papers_and_their_other_names() -> None:

@@ -234,9 +234,15 @@ def test_a_job_that_cannot_work_is_told_before_any_starts(here, family, draws) -
 # ---- processes -------------------------------------------------------------------------------------------------------
 
 SLOW = """
-import sys, time
-import runner.sweep.progress
+import os, sys, time
+import runner.session, runner.sweep.progress
 runner.sweep.progress.SweepProgress.row_done = lambda self, pictures: time.sleep(0.01)
+draw = runner.session.Session.draw
+def noted(self, shots, *rest, **named):
+    with open("begun.txt", "a") as notes:
+        notes.write(f"{os.getpid()} {','.join(str(shot.seed) for shot in shots)}\\n")
+    return draw(self, shots, *rest, **named)
+runner.session.Session.draw = noted
 from runner.cli.run import main
 sys.exit(main(sys.argv[1:]))
 """
@@ -258,9 +264,18 @@ def drawn(folder: Path) -> int:
     return len(list((folder / SWEEP / "batches").glob("*.json")))
 
 
-def killed_and_restarted(words: Sequence[str], folder: Path, kills: int, batches: int) -> int:
-    """Runs the sweep to its end, killed on the way; how many batches were drawn by all processes together."""
-    rng, done_before = random.Random(0), 0
+def begun(folder: Path) -> dict[str, list[str]]:
+    """Process → the seeds of each batch it began to draw, in order."""
+    found: dict[str, list[str]] = {}
+    for line in (folder / "begun.txt").read_text().splitlines():
+        process, seeds = line.split()
+        found.setdefault(process, []).append(seeds)
+    return found
+
+
+def killed_and_restarted(words: Sequence[str], folder: Path, kills: int, batches: int) -> None:
+    """Runs the sweep to its end, killed on the way."""
+    rng = random.Random(0)
     for _ in range(kills):
         process = start(words, folder)
         wait_for = min(batches - 1, drawn(folder) + 1)
@@ -270,10 +285,8 @@ def killed_and_restarted(words: Sequence[str], folder: Path, kills: int, batches
         process.send_signal(signal.SIGKILL)
         process.communicate()
         assert not list((folder / SWEEP).glob("images/*.part")), "hidden files only"
-        done_before = drawn(folder)
     _, err = start(words, folder).communicate()
     assert drawn(folder) == batches, err
-    return batches - done_before
 
 
 @pytest.mark.parametrize(("jobs", "together", "kills"), [(8, 2, 2), pytest.param(100, 4, 10, marks=pytest.mark.slow)])
@@ -288,6 +301,11 @@ def test_a_killed_sweep_goes_on_where_it_was_to_the_same_bytes(
     killed_and_restarted(words, rough, kills=kills, batches=jobs // together)
     assert sums(rough / SWEEP) == sums(calm / SWEEP)
     assert len(sums(calm / SWEEP)) == jobs
+    # All but the last of what each process began was done when it was killed: none of it may be begun again.
+    finished = [seeds for each in begun(rough).values() for seeds in each[:-1]]
+    every = [seeds for each in begun(rough).values() for seeds in each]
+    assert len(set(finished)) == len(finished)
+    assert len(set(every)) == jobs // together and len(every) <= jobs // together + kills
 
 
 def test_two_processes_share_a_sweep_and_draw_no_batch_twice(here, checkpoint) -> None:
