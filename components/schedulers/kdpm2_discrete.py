@@ -36,14 +36,14 @@ class KDPM2DiscreteScheduler(SigmaScheduler):
         last = i[target == 0]
         at, to, half = grid.columns(whole), target[whole, None], mid.columns(np.arange(len(whole)))
         if len(last):
-            end = grid.columns(last)
-            yield Rows(2 * last, grid[last], grid[last + 1], lambda s: (s.x - end.sigma * s.eps,), last)
+            yield Rows(2 * last, grid[last], grid[last + 1], lambda s: (s.x0,), last)
         if not len(whole):
             return
 
         def second(s: State) -> tuple[Array, ...]:
             return (s.h[0] + (to - at.sigma) * s.eps + noise[whole, None] * s.noise,)
 
-        yield Rows(2 * whole, grid[whole], mid[:-1], lambda s: (s.x + (half.sigma - at.sigma) * s.eps, s.x), whole)
+        # x + (half - sigma) eps, said so that a middle far below sigma cancels nothing
+        yield Rows(2 * whole, grid[whole], mid[:-1], lambda s: (s.x0 + half.sigma * s.eps, s.x), whole)
         span = grid[whole].clock, grid[whole + 1].clock
         yield Rows(2 * whole + 1, mid[:-1], grid[whole + 1], second, whole, noise[whole] > 0, span=span)

@@ -70,7 +70,7 @@ def run_sweep(composition: Composition, *, progress: bool = True) -> SweepOutcom
             except Stop:
                 reporter.close()
             if ended and composition.base.compare is not None:
-                score(folder, plan, run.session, reporter.say)
+                score(folder, plan, run.session, reporter)
             leave_report(folder, plan)
         except KeyboardInterrupt as stop:
             raise _stopped(stop, root) from None

@@ -13,20 +13,17 @@ from runner.sweep.partition import Together
 LINE_EVERY = 10.0  # seconds between two lines where nobody watches a bar
 
 
-class SweepProgress(Speaker):
-    """Counts evaluations of single pictures (NFE), so that batches of any size and length move the bar evenly."""
+class Counted(Speaker):
+    """Counts evaluations of single pictures (NFE), so that batches of any size and length move the bar evenly.
 
-    def __init__(self, plan: SweepPlan, batches: Sequence[Together], *, speak: bool = True, shown: bool | None = None):
+    `todo` pictures, which take `total` evaluations; `what` they are called.
+    """
+
+    def __init__(self, what: str, todo: int, total: int, *, speak: bool = True, shown: bool | None = None) -> None:
         super().__init__(speak=speak, shown=shown)
-        self.plan = plan
-        self.todo = sum(len(batch.items) for batch in batches)
-        self.total = sum(plan.items[item]["nfe"] for batch in batches for item in batch.items)
-        self.pictures = 0
+        self.what, self.todo, self.total = what, todo, total
+        self.done = 0
         self._said = self._started = time.monotonic()
-        there = len(plan.wanted) - sum(len(batch.items) for batch in plan.batches.values())
-        before = f", {there} of them made before" if there else ""
-        count = f"{self.todo} pictures in {len(batches)} batches to draw" if self.todo else "nothing left to draw"
-        self.say(f"{len(plan.wanted)} pictures{before}: {count}")
 
     def row_done(self, pictures: int) -> None:
         """A row of the table is done for so many pictures."""
@@ -39,20 +36,37 @@ class SweepProgress(Speaker):
             self._bar = tqdm(total=self.total, unit="NFE", bar_format=form, desc=self._told(), file=sys.stderr)
         self._bar.update(pictures)
 
-    def batch_done(self, batch: Together) -> None:
-        """A batch is committed."""
-        self.pictures += len(batch.items)
+    def pictures_done(self, count: int) -> None:
+        """So many pictures more are done."""
+        self.done += count
         if self._bar is not None:
             self._bar.set_description_str(self._told())
         now = time.monotonic()
-        if not self.shown and (now - self._said > LINE_EVERY or self.pictures == self.todo):
+        if not self.shown and (now - self._said > LINE_EVERY or self.done == self.todo):
             self._said, spent = now, now - self._started
-            left = spent / self.pictures * (self.todo - self.pictures)
+            left = spent / self.done * (self.todo - self.done)
             rest = f", about {duration(left)} left" if left else ""
             self.say(f"{self._told()} in {duration(spent)}{rest}")
 
     def _told(self) -> str:
-        return f"{self.pictures}/{self.todo} pictures"
+        return f"{self.done}/{self.todo} {self.what}"
+
+
+class SweepProgress(Counted):
+    """Of the batches of a sweep's plan."""
+
+    def __init__(self, plan: SweepPlan, batches: Sequence[Together], *, speak: bool = True, shown: bool | None = None):
+        todo = sum(len(batch.items) for batch in batches)
+        total = sum(plan.items[item]["nfe"] for batch in batches for item in batch.items)
+        super().__init__("pictures", todo, total, speak=speak, shown=shown)
+        there = len(plan.wanted) - sum(len(batch.items) for batch in plan.batches.values())
+        before = f", {there} of them made before" if there else ""
+        count = f"{todo} pictures in {len(batches)} batches to draw" if todo else "nothing left to draw"
+        self.say(f"{len(plan.wanted)} pictures{before}: {count}")
+
+    def batch_done(self, batch: Together) -> None:
+        """A batch is committed."""
+        self.pictures_done(len(batch.items))
 
 
 def duration(seconds: float) -> str:

@@ -6,19 +6,19 @@ scores.json   metrics by picture, the plots as SVG, and the sentences that go wi
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from runner.outputs import write_atomically
 
 if TYPE_CHECKING:
+    from runner.progress import Speaker
     from runner.session import Session
     from runner.sweep.folder import SweepFolder, SweepPlan
 
 NAME, LATENTS = "scores.json", "latents"
 
 
-def score(folder: SweepFolder, plan: SweepPlan, session: Session, say: Callable[[str], None]) -> None:
+def score(folder: SweepFolder, plan: SweepPlan, session: Session, speaker: Speaker) -> None:
     """Compares every picture of the latest command that is drawn, with its latents; references are kept and reused."""
     from runner.sweep.compare import Measured, compare
     from runner.sweep.folder import results
@@ -40,7 +40,7 @@ def score(folder: SweepFolder, plan: SweepPlan, session: Session, say: Callable[
     ]
     if not measured:
         return
-    found = compare(measured, folder.root, session, say)
+    found = compare(measured, folder.root, session, speaker)
     data = {
         "metrics": {item: dict(one) for item, one in zip(there, found.metrics, strict=True)},
         "plots": dict(found.plots),

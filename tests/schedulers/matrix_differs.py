@@ -68,6 +68,12 @@ def _ends_where_it_is(c: Config, steps: int) -> bool:
     return _on_sigmas(c) and c["final_sigmas_type"] == "sigma_min" and looks_back and not lowered
 
 
+def _beyond_the_clock(c: Config, steps: int) -> bool:
+    """The leading spacing, shifted, begins at a timestep that there is not."""
+    length = c["num_train_timesteps"]
+    return c["timestep_spacing"] == "leading" and (steps - 1) * (length // steps) + c["steps_offset"] >= length
+
+
 def _any(c: Config, steps: int) -> bool:
     return True
 
@@ -76,7 +82,31 @@ WITH_EPS = (*DDPM, *DDIM, "LCMScheduler", "TCDScheduler", "DDIMInverseScheduler"
 BLIND = "divides by alpha = 0, of which clipping may leave a number; we take the smallest alpha there is in its place"
 REPEATS = "tells a timestep twice, for levels beyond the clock or too near for it; and looks a step up by its timestep"
 
+OFFSET = tuple(name for name, cls in scheduler_classes().items() if "steps_offset" in cls.options())
+
 MATRIX_DIFFERS: tuple[Difference, ...] = (
+    *(
+        Difference(OFFSET, _beyond_the_clock, what, "begins at a timestep beyond the clock's last, where ours begins")
+        for what in (RAISES, NAN, DIFFERS)
+    ),
+    Difference(
+        DDIM,
+        lambda c, n: c["beta_schedule"] == "squaredcos_cap_v2" and c["eta"] == 1.0,
+        NAN,
+        "in float32 1 - alpha'^2 - std^2 is below 0, and its root nan",
+    ),
+    Difference(
+        ("PNDMScheduler",),
+        lambda c, n: not c["skip_prk_steps"] and (c["num_train_timesteps"] // n) % 2 == 1,
+        DIFFERS,
+        "a Runge-Kutta step is two half steps of T // N // 2: one short of where the next one reads when T // N is odd",
+    ),
+    Difference(
+        DPM,
+        lambda c, n: c["lambda_min_clipped"] == -2.0 and c["timestep_spacing"] == "trailing" and n > 1,
+        DIFFERS,
+        "spaces what is left of the clock by T / N, as if it were not cut: of 10 steps asked for it runs 7",
+    ),
     *(Difference(WITH_EPS, _blind_eps, what, BLIND) for what in (NAN, DIFFERS)),
     *(Repeating(ONE_CALL, _any, what, REPEATS) for what in (RAISES, NAN, DIFFERS)),
     Difference(

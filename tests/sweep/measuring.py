@@ -15,6 +15,7 @@ import numpy as np
 from runner.compose import compose
 from runner.execute import Session
 from runner.plan import Planner
+from runner.progress import Speaker
 from runner.session import Shot, Stopwatch
 from runner.sweep.compare import Comparison, Measured, compare
 
@@ -44,7 +45,7 @@ def main(folder: str, *words: str) -> Comparison:
     session, place = Session(), Path(folder)
     images = measured(place / "images", session, *words)
     print(f"{len(images)} images", file=sys.stderr)
-    return compare(images, place, session, lambda line: print(line, file=sys.stderr))
+    return compare(images, place, session, Speaker())
 
 
 if __name__ == "__main__":

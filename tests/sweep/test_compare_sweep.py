@@ -15,24 +15,20 @@ from measuring import measured
 
 from runner.compose import compose
 from runner.plan import make_plan
+from runner.progress import Speaker
 from runner.session import Session
 from runner.sweep.compare import Comparison, compare, comparison_problems
 
 QUIET = ("recipe=shapes", "num_images=1", "backend.threads=1", "compare.reference_steps=100")
 ROUND = "scheduler.timestep_spacing=linspace"
 """With it every sampler begins at the last timestep."""
-
-
+SILENT = Speaker(speak=False)
 BELOW = "compare.below=[0.1,0.0001]"
-
-
-def silent(line: str) -> None:
-    pass
 
 
 def compared(folder: Path, session: Session, *words: str) -> Comparison:
     images = measured(folder / "images", session, *QUIET, *words, multirun=True)
-    return compare(images, folder, session, silent)
+    return compare(images, folder, session, SILENT)
 
 
 def curve(comparison: Comparison, method: str) -> dict[str, Any]:
@@ -59,7 +55,7 @@ def test_the_fitted_order_is_the_declared_one(tmp_path, scheduler: str, more: Se
 def test_the_error_is_the_distance_from_the_exact_solution(tmp_path) -> None:
     """Of a linear equation a sampler's error is one factor for all pixels: x / exact - 1."""
     images = measured(tmp_path / "i", GaussianSession(), *QUIET, "scheduler=euler", "steps=12", "seed=5", ROUND)
-    (metrics,) = compare(images, tmp_path, GaussianSession(), silent).metrics
+    (metrics,) = compare(images, tmp_path, GaussianSession(), SILENT).metrics
     table = make_plan(images[0].recipe).tableau
     low = table.read[-1]  # linspace reads at timestep 0, where the equation ends
     drawn = torch.randn((1, 4, 16, 16), generator=torch.Generator().manual_seed(5)).numpy()[0]
@@ -76,10 +72,10 @@ def test_a_rerun_computes_no_reference_twice(tmp_path) -> None:
     first = GaussianSession()
     images = measured(tmp_path / "images", first, *QUIET, *words, multirun=True)
     before = first.rows
-    one = compare(images, tmp_path, first, silent)
+    one = compare(images, tmp_path, first, SILENT)
     assert first.rows - before == 2 * (101 + 201), "one for each seed: both samplers start and end alike"
     again = GaussianSession()
-    two = compare(images, tmp_path, again, silent)
+    two = compare(images, tmp_path, again, SILENT)
     assert again.rows == 0
     assert (one.metrics, one.table, one.notes) == (two.metrics, two.table, two.notes)
 

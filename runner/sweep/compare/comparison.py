@@ -21,6 +21,7 @@ from runner.sweep.compare.similarity import make_lpips, psnr, relative_l2, ssim,
 from runner.sweep.compare.words import notes
 
 if TYPE_CHECKING:
+    from runner.progress import Speaker
     from runner.session import Session
 
 NAME = "comparison.json"
@@ -54,7 +55,7 @@ def comparison_problems(recipe: Recipe) -> list[Problem]:
     return problems
 
 
-def compare(jobs: Sequence[Measured], folder: Path, session: Session, say: Callable[[str], None]) -> Comparison:
+def compare(jobs: Sequence[Measured], folder: Path, session: Session, speaker: Speaker) -> Comparison:
     """Measures a sweep's images, computing the references that `folder` does not have yet.
 
     Writes comparison.json and the plots into `folder`, and references under `folder/references`. What is told is that
@@ -64,7 +65,7 @@ def compare(jobs: Sequence[Measured], folder: Path, session: Session, say: Calla
 
     settings = next((job.recipe.compare for job in jobs if job.recipe.compare), None) or Compare()
     images = examine(jobs, settings.reference_steps)
-    references = References(folder / "references", session, say)
+    references = References(folder / "references", session, speaker)
     solved = iter(references.solve([image.wanted for image in images if image.wanted]))
     pairs = [(image, next(solved) if image.wanted else None) for image in images]
     distance = make_lpips() if settings.lpips else None

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -26,11 +26,11 @@ from runner.sweep.compare.classify import Kind
 from runner.sweep.compare.reference_tables import ode_reference, reference_key, sde_reference
 from runner.sweep.compare.similarity import relative_l2
 from runner.sweep.identity import pin
+from runner.sweep.progress import Counted
 
 if TYPE_CHECKING:
     from runner.plan import Plan
-
-Say = Callable[[str], None]
+    from runner.progress import Speaker
 
 METHOD = {"scheduler", "schedule", "steps", "seed", "num_images", "batch_size", "backend"}
 """Keys that say how an equation is solved, or of which image, or by what means, and not which equation."""
@@ -85,19 +85,21 @@ class Solved:
 class References:
     """References under a folder, computed where they are missing."""
 
-    def __init__(self, folder: Path, session: Session, say: Say) -> None:
-        self.folder, self.session, self.say = folder, session, say
+    def __init__(self, folder: Path, session: Session, speaker: Speaker) -> None:
+        self.folder, self.session, self.speaker = folder, session, speaker
         self._sums = FileSums()
 
     def solve(self, wanted: Sequence[Wanted]) -> list[Solved]:
         """The solutions, in the order asked for. Batches that are done are kept when a later one is stopped."""
         names = [self._name(want) for want in wanted]
         missing = {name: want for name, want in zip(names, wanted, strict=True) if not self._kept(name)}
-        done = 0
+        total = sum(want.coarse.rows + want.fine.rows for want in missing.values())
+        voice = {"speak": self.speaker.speak, "shown": self.speaker.shown}
+        progress = Counted("reference solutions", len(missing), total, **voice)
         for batch in _batches(missing):
-            self._compute(batch)
-            done += len(batch)
-            self.say(f"reference solutions: {done} of {len(missing)}")
+            self._compute(batch, progress)
+            progress.pictures_done(len(batch))
+        progress.close()
         return [self._read(name) for name in names]
 
     def _name(self, want: Wanted) -> str:
@@ -111,9 +113,9 @@ class References:
         with np.load(self.folder / f"{name}.npz") as arrays:
             return Solved(arrays["latents"], float(arrays["floor"]), self.folder / f"{name}.png")
 
-    def _compute(self, batch: Mapping[str, Wanted]) -> None:
+    def _compute(self, batch: Mapping[str, Wanted], progress: Counted) -> None:
         """Solves a batch coarsely and finely, and keeps it."""
-        coarse, fine = (self._draw(batch.values(), which) for which in ("coarse", "fine"))
+        coarse, fine = (self._draw(batch.values(), which, progress) for which in ("coarse", "fine"))
         files = []
         for i, name in enumerate(batch):
             x = fine.backend.to_numpy(fine.latents[i])
@@ -125,14 +127,14 @@ class References:
         self.folder.mkdir(parents=True, exist_ok=True)
         write_together(self.folder, files)
 
-    def _draw(self, wanted: Any, which: str) -> Any:
+    def _draw(self, wanted: Any, which: str, progress: Counted) -> Any:
         tables: dict[str, Tableau] = {}  # equal ones are one, which need no stack
         shots = []
         for want in wanted:
             table = getattr(want, which)
             table = tables.setdefault(reference_key(table), table)
             shots.append(Shot(replace(want.plan, tableau=table), want.seed))
-        return self.session.draw(shots, Stopwatch(), self.say)
+        return self.session.draw(shots, Stopwatch(), progress.say, lambda row: progress.row_done(len(shots)))
 
 
 def _batches(missing: Mapping[str, Wanted]) -> Iterator[dict[str, Wanted]]:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from runner.errors import Problem
+from runner.progress import Speaker
 from runner.sweep.folder import SweepFolder, SweepPlan
 from runner.sweep.launch import leave_report, say
 from runner.sweep.partition import Together
@@ -111,7 +112,7 @@ class SlurmTask:
         stopped = not work_through(worker, self._own_first(batches))
         if stopped or all(folder.is_over(batch) for batch in plan.batches.values()):
             if self.compare:
-                score(folder, plan, worker.session, say)
+                score(folder, plan, worker.session, Speaker())
             leave_report(folder, plan)
         say("stopped: a picture failed" if stopped else "nothing left that nobody is at")
         return len(drawn)
