@@ -29,7 +29,7 @@ class HeunDiscreteScheduler(SigmaScheduler):
 
         def predict(s: State) -> tuple[Array, ...]:
             d = slope(s, at)
-            return s.x + (to.sigma - at.sigma) * d, d, s.x
+            return s.x0 + to.sigma * d, d, s.x  # x + (sigma' - sigma) d, and nothing large cancels
 
         yield Rows(2 * i, grid[i], grid[i + 1], predict, i)
         j = i[grid.levels.sigma[1:] > 0]
