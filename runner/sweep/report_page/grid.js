@@ -169,8 +169,10 @@ function headElement(side, value, average) {
   if (key === null) return make("th", {});
   const other = side === "columns" ? "sortRows" : "sortColumns"; // a column's head sorts the rows by that column
   const sort = chosen[other]?.by === value ? chosen[other] : null;
+  const label = labelOf(key, value) || "(empty)";
+  const long = label.split(/\s/).some((word) => word.length > 24);
   const inside = [
-    make("span", { class: "text" }, labelOf(key, value) || "(empty)", sort ? arrow(sort, side === "columns") : null),
+    make("span", { class: long ? "text long" : "text" }, label, sort ? arrow(sort, side === "columns") : null),
     isMeasured() && average !== null
       ? make("span", { class: "mean", title: `mean ${named(chosen.caption)}` }, `mean ${shown(average, 3)}`)
       : null,
