@@ -16,12 +16,15 @@ TINY = ("steps=4", "num_images=1", "backend.device=cpu", "backend.threads=1")
 
 @pytest.mark.parametrize("name", RECIPES)
 def test_a_recipe_runs_where_its_weights_are(here, name) -> None:
-    composition = here.compose(f"recipe={name}", *TINY)
+    words = [f"recipe={name}", *TINY]
+    composition = here.compose(*words)
     repo = composition.base.checkpoint.repo
     if repo not in demo_checkpoints():
         pytest.skip(f"the weights of {repo} are not bundled")
-    rough = ("compare.reference_steps=2",) if composition.base.compare else ()
-    code, out, err = here.run(f"recipe={name}", *TINY, *rough)
+    if composition.base.compare:
+        words += ["compare.reference_steps=2", "prompt=a large red star on a white background"]
+        composition = here.compose(*words)
+    code, out, err = here.run(*words)
     assert code == 0, err
     folder = Path(out.splitlines()[-1])
     manifest = json.loads((folder / "manifest.json").read_text())
