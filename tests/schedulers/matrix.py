@@ -125,7 +125,7 @@ def cells(member: Member, *, fast: bool = False, only: Sequence[int] = ()) -> It
     plan += [] if fast else [(config, most_steps(member, config)) for config in longest]
     seen = set()
     for config, steps in plan:
-        if only and steps not in only:
+        if steps > most_steps(member, config) or (only and steps not in only):
             continue
         if (key := (label(config), repr(sorted(config.items(), key=str)), steps)) not in seen:
             seen.add(key)

@@ -149,7 +149,7 @@ MATRIX_DIFFERS: tuple[Difference, ...] = (
     ),
     Difference(
         ("EulerAncestralDiscreteScheduler", "KDPM2AncestralDiscreteScheduler"),
-        lambda c, n: c["beta_schedule"] == "squaredcos_cap_v2",
+        lambda c, n: c["beta_schedule"] == "squaredcos_cap_v2" or c["trained_betas"] is not None,
         NAN,
         "in float32 sigma^2 - sigma_down^2 is below 0, and its root nan",
     ),
@@ -184,6 +184,12 @@ MATRIX_DIFFERS: tuple[Difference, ...] = (
         lambda c, n: _on_sigmas(c) and c["final_sigmas_type"] == "sigma_min" and not c["lower_order_final"],
         NAN,
         "ends on a level it is at already, a step of no size, and divides by it",
+    ),
+    Difference(
+        UNIPC,
+        lambda c, n: _on_sigmas(c) and c["final_sigmas_type"] == "sigma_min" and c["sigma_min"] is not None,
+        DIFFERS,
+        "ends on the spacing's last level once more; ours goes on to the least of the clock, which is where it ends",
     ),
     *(
         Difference(
