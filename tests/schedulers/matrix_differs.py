@@ -108,7 +108,7 @@ MATRIX_DIFFERS: tuple[Difference, ...] = (
         "a Runge-Kutta step is two half steps of T // N // 2: one short of where the next one reads when T // N is odd",
     ),
     Difference(
-        DPM,
+        (*DPM, "SASolverScheduler"),
         lambda c, n: c["lambda_min_clipped"] == -2.0 and c["timestep_spacing"] == "trailing" and n > 1,
         DIFFERS,
         "spaces what is left of the clock by T / N, as if it were not cut: of 10 steps asked for it runs 7",
