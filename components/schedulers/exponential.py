@@ -27,9 +27,12 @@ class Integrator:
         return cls(x0=algorithm_type.endswith("++"), sde=algorithm_type.startswith("sde"))
 
     def integrand(self, s: State, at: Level, clipped: bool) -> Array:
-        """What a row adds to the history: x0, or eps (of the clipped x0 where something clips)."""
-        if self.x0:
-            return s.x0
+        """What a row adds to the history: x0 or eps."""
+        return s.x0 if self.x0 else self.eps(s, at, clipped)
+
+    @staticmethod
+    def eps(s: State, at: Level, clipped: bool) -> Array:
+        """Of the clipped x0 where something clips."""
         return (s.x - at.alpha * s.x0) / at.sigma if clipped else s.eps
 
     def step(self, s: State, at: Level, to: Level, x: Array, d0: Array) -> Array:
@@ -40,7 +43,7 @@ class Integrator:
         """The same from this row's own x; the ODE's so that nothing large cancels, as `keep` is near alpha = 0."""
         if self.sde:
             return self.step(s, at, to, s.x, self.integrand(s, at, clipped))
-        return to.alpha * s.x0 + to.sigma * ((s.x - at.alpha * s.x0) / at.sigma if clipped else s.eps)
+        return to.alpha * s.x0 + to.sigma * self.eps(s, at, clipped)
 
     def keep(self, at: Level, to: Level) -> Array:
         if not self.x0:

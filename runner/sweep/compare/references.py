@@ -94,8 +94,8 @@ class References:
         names = [self._name(want) for want in wanted]
         missing = {name: want for name, want in zip(names, wanted, strict=True) if not self._kept(name)}
         total = sum(want.coarse.rows + want.fine.rows for want in missing.values())
-        voice = {"speak": self.speaker.speak, "shown": self.speaker.shown}
-        progress = Counted("reference solutions", len(missing), total, **voice)
+        speak, shown = self.speaker.speak, self.speaker.shown
+        progress = Counted("reference solutions", len(missing), total, speak=speak, shown=shown)
         for batch in _batches(missing):
             self._compute(batch, progress)
             progress.pictures_done(len(batch))
