@@ -6,6 +6,7 @@ Which images those are is decided elsewhere (a plan's batches, a sweep's partiti
 
 from __future__ import annotations
 
+import gc
 import os
 import time
 from collections import OrderedDict
@@ -39,6 +40,21 @@ class Stopwatch:
         if backend is not None:
             backend.wait()
         self.seconds[phase] += time.perf_counter() - begun
+
+
+@contextmanager
+def uncollected() -> Iterator[None]:
+    """No garbage collections meanwhile: importing torch and transformers makes much that lasts and little garbage.
+
+    To look through all of it again and again is a fifth of the time the two take.
+    """
+    was = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was:
+            gc.enable()
 
 
 @dataclass(frozen=True)
@@ -115,7 +131,7 @@ class Session:
             RecipeError, CheckpointError, OSError, MemoryError, RuntimeError: it cannot be drawn; the message says why.
         """
         plan = shots[0].plan
-        with watch.timing("load"):
+        with watch.timing("load"), uncollected():
             backend = self.backend(plan)
             parts = self.parts(plan, backend)
         with watch.timing("encode", backend):

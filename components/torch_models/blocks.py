@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from components.torch_models.layers import Context, Downsample, ResnetBlock, Upsample
+from components.torch_models.layers import Context, Downsample, ResnetBlock, Upsample, as_many
 
 AttentionMaker = Callable[[int], nn.Module]
 
@@ -97,7 +97,7 @@ class UpBlock(_Level):
     ) -> Tensor:
         for i in range(len(self.resnets)):
             # joined in the call, for the joined tensor to be forgotten as soon as the resnet has read it
-            x = self.layer(i, x if skips is None else torch.cat([x, skips.pop()], dim=1), temb, context)
+            x = self.layer(i, x if skips is None else torch.cat([x, as_many(skips.pop(), x)], dim=1), temb, context)
         if self.upsamplers is None:
             return x
         height, width = skips[-1].shape[-2:] if skips else (2 * x.shape[-2], 2 * x.shape[-1])

@@ -92,18 +92,27 @@ class ResnetBlock(nn.Module):
         if self.time_emb_proj is None or temb is None:
             h = self.norm2(h)
         elif self.scale_shift:
-            scale, shift = self.time_emb_proj(self.act(temb))[:, :, None, None].chunk(2, dim=1)
+            scale, shift = self._of_time(temb, h).chunk(2, dim=1)
             h = self.norm2(h) * (1 + scale) + shift
         else:
-            h = self.norm2(added(h, self.time_emb_proj(self.act(temb))[:, :, None, None]))
+            h = self.norm2(added(h, self._of_time(temb, h)))
         h = self.conv2(self.dropout(self.act(h, inplace=free())))
         h = added(h, x if self.conv_shortcut is None else self.conv_shortcut(x))
         return h if self.output_scale_factor == 1 else h / self.output_scale_factor
+
+    def _of_time(self, temb: Tensor, h: Tensor) -> Tensor:
+        assert self.time_emb_proj is not None
+        return as_many(self.time_emb_proj(self.act(temb)), h)[:, :, None, None]
 
 
 def added(x: Tensor, y: Tensor) -> Tensor:
     """x + y, in the memory of `x`, which nobody reads again, where no gradient is asked for."""
     return x.add_(y) if free() else x + y
+
+
+def as_many(x: Tensor, like: "Tensor | Context") -> Tensor:
+    """`x` with as many rows as `like`, all its rows over and over: where conditions begin to tell its rows apart."""
+    return x if len(x) == len(like) else torch.cat([x] * (len(like) // len(x)))  # which keeps the layout
 
 
 class Downsample(nn.Module):
@@ -175,6 +184,9 @@ class Context:
         self.states = states
         self._made: dict[Attention, tuple[Tensor, Tensor]] = {}
 
+    def __len__(self) -> int:
+        return len(self.states)
+
     def keys_values(self, layer: Attention) -> tuple[Tensor, Tensor]:
         """What `layer` makes of the states: made once, except in a compiled network, which keeps nothing."""
         if torch.compiler.is_compiling():
@@ -244,7 +256,7 @@ class TransformerBlock(nn.Module):
         self.ff = FeedForward(channels, dropout)
 
     def forward(self, x: Tensor, context: Tensor | Context) -> Tensor:
-        x = added(self.attn1(self.norm1(x)), x)
+        x = as_many(added(self.attn1(self.norm1(x)), x), context)
         x = added(self.attn2(self.norm2(x), context), x)
         return added(self.ff(self.norm3(x)), x)
 
@@ -278,4 +290,4 @@ class Transformer(nn.Module):
         for block in self.transformer_blocks:
             h = block(h, context)
         h = to_image(self.proj_out(h), x) if self.linear_projection else self.proj_out(to_image(h, x))
-        return added(h, x)
+        return added(h, as_many(x, h))

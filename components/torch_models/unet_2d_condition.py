@@ -13,7 +13,14 @@ from torch import Tensor, nn
 from components.model_config import UNet2DConditionConfig
 from components.torch_models.base import Model
 from components.torch_models.blocks import AttentionMaker, MidBlock, down_levels, up_levels
-from components.torch_models.layers import Context, TimestepEmbedding, Transformer, activation, timestep_embedding
+from components.torch_models.layers import (
+    Context,
+    TimestepEmbedding,
+    Transformer,
+    activation,
+    as_many,
+    timestep_embedding,
+)
 from components.torch_models.operations import Convolution, free
 
 
@@ -84,26 +91,34 @@ class UNet2DConditionModel(Model):
         timestep_cond: Tensor | None = None,
         added_cond_kwargs: Mapping[str, Tensor] | None = None,
     ) -> UNetOutput:
-        """One evaluation.
+        """One evaluation of B latents under kB conditions: row b of the latents under rows b, B + b, 2B + b… of them.
+
+        With guidance k is 2, and layers that no condition has reached yet work once for both. The result has kB rows.
 
         Args:
             sample: latents (B, in_channels, h, w), any h and w.
             timestep: one number for all, or (B,); may be fractional.
-            encoder_hidden_states: (B, L, cross_attention_dim); as a Context where many evaluations share them.
+            encoder_hidden_states: (kB, L, cross_attention_dim); as a Context where many evaluations share them.
             timestep_cond: (B, time_cond_proj_dim) embedding of the guidance scale, for guidance-distilled networks.
-            added_cond_kwargs: `text_embeds` (B, D) and `time_ids` (B, n), for networks with text_time conditioning.
+            added_cond_kwargs: `text_embeds` (kB, D) and `time_ids` (kB, n), for networks with text_time conditioning.
 
         Raises:
             ValueError: a condition the configuration asks for is missing, or one it has no place for is given.
         """
+        if len(encoder_hidden_states) % len(sample):
+            raise ValueError(
+                f"UNet2DConditionModel: {len(encoder_hidden_states)} rows of encoder_hidden_states are no multiple of "
+                f"the {len(sample)} rows of sample."
+            )
         x = 2 * sample - 1.0 if self.config.center_input_sample else sample
         if timestep_cond is not None and self.time_embedding.cond_proj is None:
             raise ValueError("UNet2DConditionModel: timestep_cond is given, but time_cond_proj_dim is null.")
         timesteps = torch.as_tensor(timestep, device=x.device).reshape(-1).expand(len(x))
         temb = self.time_embedding(self._sinusoid(timesteps, self.config.block_out_channels[0], x), timestep_cond)
         if self.config.addition_embed_type == "text_time":
-            temb = temb + self._text_time(added_cond_kwargs or {}, temb)
-        x = self.conv_in(x)
+            further = self._text_time(added_cond_kwargs or {}, temb)
+            temb = as_many(temb, further) + further
+        x = as_many(self.conv_in(x), temb)
         skips = [x]
         for block in self.down_blocks:
             x, states = block(x, temb, encoder_hidden_states)

@@ -13,7 +13,8 @@ from torch import Tensor
 
 TILE, STEP = 6, 4
 TILES_AT_ONCE = 256  # so many rows keep a matrix product busy, and their tables near the processor
-LEAST_CHANNELS, LEAST_TILES = 96, 128
+LEAST_CHANNELS = 192 if torch.backends.cpu.get_cpu_capability() == "AVX512" else 96  # there direct sums are quicker
+LEAST_TILES = 128
 MOST_KERNELS = 640 * 640  # times 36 numbers: 59 MB, made anew for every call
 
 _G = torch.tensor(

@@ -43,8 +43,7 @@ class GuidedNetwork:
         x = x.to(self.dtype, memory_format=layout(self.device))
         if not self._doubles:
             return self.unet(x, timestep, *context, **conditions).sample.float()
-        clock = timestep if timestep.ndim == 0 else torch.cat([timestep, timestep])
-        out = self.unet(torch.cat([x, x]), clock, *context, **conditions).sample.float()
+        out = self.unet(x, timestep, *context, **conditions).sample.float()  # as many rows as the context: twice x's
         without, with_prompt = out.chunk(2)
         return guide(without, with_prompt, self.guidance)
 

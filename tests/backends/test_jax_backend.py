@@ -56,8 +56,8 @@ class TorchToy:
         self.channels = channels
 
     def __call__(self, x: Any, timestep: Any, states: Any, timestep_cond: Any = None, **_: Any) -> UNetOutput:
-        prompt = states.mean(1)[:, :, None, None]
-        out = torch.tanh(0.6 * x + timestep.reshape(-1, 1, 1, 1) / 900 + prompt)
+        x = 0.6 * x + timestep.reshape(-1, 1, 1, 1) / 900
+        out = torch.tanh(torch.cat([x] * (len(states) // len(x))) + states.mean(1)[:, :, None, None])
         return UNetOutput(out.tile(1, self.channels, 1, 1))
 
 

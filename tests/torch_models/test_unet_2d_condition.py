@@ -127,6 +127,38 @@ def test_a_kept_context_changes_no_bit(name):
             assert torch.equal(ours(x, 321, **conditions | {"encoder_hidden_states": kept}).sample, expected)
 
 
+@pytest.mark.parametrize("keep", [False, True], ids=["", "kept"])
+@pytest.mark.parametrize("name", CONFIGS)
+def test_latents_under_several_conditions_are_as_if_repeated(name, keep):
+    ours, _ = pair(CONFIGS[name])
+    sample, conditions = inputs(CONFIGS[name])
+    few, timesteps = sample[:1], torch.tensor([321.5])
+    if "timestep_cond" in conditions:  # is told of the latents, as the timestep is: the same for all their conditions
+        conditions["timestep_cond"] = conditions["timestep_cond"][:1].expand(len(sample), -1)
+    alone = {**conditions}
+    if "timestep_cond" in alone:
+        alone["timestep_cond"] = alone["timestep_cond"][:1]
+    if keep:
+        alone["encoder_hidden_states"] = Context(alone["encoder_hidden_states"])
+    with torch.no_grad():
+        expected = ours(few.expand_as(sample), timesteps, **conditions).sample
+        found = ours(few, timesteps, **alone).sample
+        with pytest.raises(ValueError, match="2 rows of encoder_hidden_states are no multiple of the 3 rows of sample"):
+            ours(sample[[0, 0, 0]], timesteps, **conditions)
+    torch.testing.assert_close(found, expected, rtol=1e-12, atol=1e-12)
+
+
+def test_rows_of_several_latents_lie_together_by_condition():
+    ours, _ = pair(SD1)
+    sample, conditions = inputs(SD1)
+    states = torch.cat([conditions["encoder_hidden_states"], conditions["encoder_hidden_states"].flip(0) + 1])
+    timesteps = torch.tensor([20.0, 700.0])
+    with torch.no_grad():
+        expected = torch.cat([ours(sample, timesteps, part).sample for part in states.chunk(2)])
+        found = ours(sample, timesteps, states).sample
+    torch.testing.assert_close(found, expected, rtol=1e-12, atol=1e-12)
+
+
 def test_channels_last_gives_the_same_numbers_in_the_same_layout():
     ours, _ = pair(SD2)
     sample, conditions = inputs(SD2)
