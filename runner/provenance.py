@@ -17,6 +17,7 @@ from typing import Any
 
 from runner.outputs import write_atomically
 
+INITIAL = "(initial)"  # what git calls the commit of a repository that has none yet
 PACKAGES = ("diffusion-recipes", "torch", "transformers", "tokenizers", "numpy", "safetensors", "Pillow")
 _LFS_BLOB = re.compile(r"[0-9a-f]{64}")
 
@@ -42,24 +43,19 @@ def machine() -> str:
 
 
 def git_state(folder: Path) -> dict[str, Any] | None:
-    """Commit and dirtiness of the repository around `folder`; None outside one, or without git.
+    """Commit and dirtiness of the repository around `folder`; None outside one, before its first commit, without git.
 
     Dirty means that a tracked file differs from the commit: outputs that git was never told of do not count.
     """
-
-    def git(*arguments: str) -> str:
-        done = subprocess.run(
-            ["git", "-C", str(folder), *arguments], capture_output=True, text=True, check=True, timeout=10
-        )
-        return done.stdout.strip()
-
+    words = ["git", "-C", str(folder), "status", "--porcelain=v2", "--branch", "--untracked-files=no"]
     try:
-        return {
-            "commit": git("rev-parse", "HEAD"),
-            "dirty": bool(git("status", "--porcelain", "--untracked-files=no")),
-        }
+        told = subprocess.run(words, capture_output=True, text=True, check=True, timeout=10).stdout.splitlines()
     except (OSError, subprocess.SubprocessError):
         return None
+    commit = next((line.split()[-1] for line in told if line.startswith("# branch.oid")), INITIAL)
+    if commit == INITIAL:
+        return None
+    return {"commit": commit, "dirty": any(not line.startswith("#") for line in told)}
 
 
 def physical_cores(quota: Path = Path("/sys/fs/cgroup/cpu.max")) -> int:
