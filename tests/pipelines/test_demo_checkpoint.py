@@ -47,6 +47,8 @@ def test_same_picture_as_the_reference_library(run: Callable[..., RunResult], sc
 @pytest.mark.parametrize("threads", [1, 2])
 def test_replays_are_identical_for_one_image_and_a_batch(run: Callable[..., RunResult], threads: int) -> None:
     backend = {"device": "cpu", "dtype": "float32", "threads": threads}
-    made = run(**DEMO | {"steps": 4}, prompt=PROMPT, num_images=3, batch_size=2, backend=backend, scheduler={"name": "euler_a"})
+    made = run(
+        **DEMO | {"steps": 4}, prompt=PROMPT, num_images=3, batch_size=2, backend=backend, scheduler={"name": "euler_a"}
+    )
     for target in (made.folder, made.images[1], made.images[2]):
         assert replay(target, check=True, progress=False).identical

@@ -27,11 +27,14 @@ from components.schedulers.options import SIGMA_FLAGS
 
 ONE_CALL = tuple(name for name, cls in scheduler_classes().items() if cls.order == 1 and name != "PNDMScheduler")
 """Those that tell each of their timesteps once."""
+TWO_CALLS = ("HeunDiscreteScheduler", "KDPM2DiscreteScheduler", "KDPM2AncestralDiscreteScheduler")
 
 
 @dataclass(frozen=True)
 class Repeating(Difference):
-    """Cells in which the peer tells one timestep twice."""
+    """Cells in which the peer tells one timestep twice; `first`: the one it begins with."""
+
+    first: bool = False
 
     def covers(self, cell: Cell) -> bool:
         if cell.member.name not in self.schedulers:
@@ -40,7 +43,7 @@ class Repeating(Difference):
             told = cell.peer().timesteps.tolist()
         except Exception:  # a peer that cannot be made is another entry's
             return False
-        return len(set(told)) < len(told)
+        return told[0] in told[1:] if self.first else len(set(told)) < len(told)
 
 
 def not_thresholded(cell: Cell) -> float:
@@ -63,9 +66,19 @@ def _on_sigmas(c: Config) -> bool:
 
 def _ends_where_it_is(c: Config, steps: int) -> bool:
     """A spacing of sigma that ends on sigma_min, and a method that divides by the last step."""
+    return _on_sigmas(c) and c["final_sigmas_type"] == "sigma_min" and _divides_by_the_last_step(c, steps)
+
+
+def _inverse_ends_where_it_is(c: Config, steps: int) -> bool:
+    """These spacings have reached by then the level on which the way to the noise ends."""
+    there = c["timestep_spacing"] == "trailing" or _on_sigmas(c) or c["use_flow_sigmas"]
+    return there and _divides_by_the_last_step(c, steps)
+
+
+def _divides_by_the_last_step(c: Config, steps: int) -> bool:
     looks_back = c["solver_order"] == 3 or (c["solver_order"] == 2 and c["solver_type"] == "heun")
     lowered = c["lower_order_final"] and steps < 15
-    return _on_sigmas(c) and c["final_sigmas_type"] == "sigma_min" and looks_back and not lowered
+    return looks_back and not lowered
 
 
 def _beyond_the_clock(c: Config, steps: int) -> bool:
@@ -115,6 +128,12 @@ MATRIX_DIFFERS: tuple[Difference, ...] = (
     ),
     *(Difference(WITH_EPS, _blind_eps, what, BLIND) for what in (NAN, DIFFERS)),
     *(Repeating(ONE_CALL, _any, what, REPEATS) for what in (RAISES, NAN, DIFFERS)),
+    *(
+        Repeating(
+            TWO_CALLS, _any, what, "begins at the second of two equal timesteps, and ends beyond its levels", first=True
+        )
+        for what in (RAISES, NAN, DIFFERS)
+    ),
     Difference(
         (*DPM, *SINGLESTEP),
         _third_order_sde,
@@ -129,11 +148,12 @@ MATRIX_DIFFERS: tuple[Difference, ...] = (
         RAISES,
         "UnboundLocalError: this branch was never written",
     ),
-    Difference(
-        (*DPM, EDM, COSINE),
-        _ends_where_it_is,
-        NAN,
-        "ends on a level it is at already, a step of no size, and divides by it",
+    *(
+        Difference(schedulers, cells, NAN, "ends on a level it is at already, a step of no size, and divides by it")
+        for schedulers, cells in (
+            ((*DPM, EDM, COSINE), _ends_where_it_is),
+            (("DPMSolverMultistepInverseScheduler",), _inverse_ends_where_it_is),
+        )
     ),
     Difference(
         UNIPC,
@@ -152,6 +172,12 @@ MATRIX_DIFFERS: tuple[Difference, ...] = (
         lambda c, n: c["beta_schedule"] == "squaredcos_cap_v2" or c["trained_betas"] is not None,
         NAN,
         "in float32 sigma^2 - sigma_down^2 is below 0, and its root nan",
+    ),
+    Difference(
+        ("EulerAncestralDiscreteScheduler",),
+        lambda c, n: c["rescale_betas_zero_snr"] and n == c["num_train_timesteps"],
+        NAN,
+        "its stand-in for alpha = 0, sigma = 4096, may be below the next level: noise of a variance below 0",
     ),
     Difference(
         WHOLE_TIMESTEPS,
