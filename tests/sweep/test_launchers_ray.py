@@ -16,6 +16,7 @@ from PIL import Image
 
 from runner.interrupts import Interrupted
 from runner.outputs import read_pixels
+from runner.provenance import cache_folder
 from runner.sweep.folder import IMAGES
 from runner.sweep.worker import Worker
 
@@ -24,6 +25,7 @@ ray = pytest.importorskip("ray", reason="ray is not installed: pip install 'diff
 from runner.sweep.launchers import ray_pool  # noqa: E402
 from runner.sweep.launchers.ray_pool import NoWorkers  # noqa: E402
 from runner.sweep.launchers.ray_worker import RayWorker  # noqa: E402
+from runner.sweep.speed import FILE as SPEEDS  # noqa: E402
 
 ON_RAY = ("launcher=ray", "workers=2")
 PATIENCE = 120.0  # seconds to wait for a worker to be hired, on a machine that has other work too
@@ -166,8 +168,10 @@ def test_a_worker_killed_mid_job_is_replaced_and_the_sweep_completes_with_the_sa
     notes, monkeypatch, warm, capsys
 ) -> None:
     employ(monkeypatch, Mortal, notes)
+    (cache_folder() / SPEEDS).unlink(missing_ok=True)
     outcome = sweep(*ON_RAY)
     assert outcome.planned == 8 and not outcome.failures
+    assert (cache_folder() / SPEEDS).is_file(), "a plan knows from now on how long such pictures take"
     assert files() == warm
     tries = begun(notes)
     assert len(tries) == 5, "four batches, and the one in flight again"

@@ -13,12 +13,14 @@ import pytest
 from launched import FOLDER, commits, files, sweep
 
 from runner.compose import compose
+from runner.provenance import cache_folder
 from runner.sweep.folder import SweepFolder
 
 submitit = pytest.importorskip("submitit", reason="submitit is not installed: pip install 'diffusion-recipes[slurm]'")
 
 from runner.sweep.launchers import slurm  # noqa: E402
 from runner.sweep.launchers.slurm import SlurmTask  # noqa: E402
+from runner.sweep.speed import FILE as SPEEDS  # noqa: E402
 
 ON_SLURM = ("launcher=slurm", "workers=2")
 
@@ -81,9 +83,11 @@ def test_it_submits_an_array_says_how_to_follow_it_and_returns(login_node, capsy
 def test_its_tasks_draw_everything_with_the_same_bytes_and_the_last_makes_the_report(login_node, warm) -> None:
     sweep(*ON_SLURM)
     script = (login_node / "script").read_text()
+    (cache_folder() / SPEEDS).unlink(missing_ok=True)
     done = run_task(script, 0)
     assert done.returncode == 0, done.stderr
     assert files() == warm
+    assert (cache_folder() / SPEEDS).is_file(), "a plan knows from now on how long such pictures take"
     assert (FOLDER / "report.html").is_file() and (FOLDER / "results.csv").is_file()
     assert "8 pictures drawn by this task" in done.stderr
     done = run_task(script, 1)

@@ -66,6 +66,7 @@ class RayWorker:
             over = self.worker.do(batch)
         except Stop as failure:
             stopped = str(failure)
+        self.worker.meter.keep()  # a worker may be ended at any time
         return Outcome(over, tuple(self.drawn), tuple(self.said), self.total, stopped)
 
     def after_row(self, pictures: int) -> None:

@@ -110,6 +110,7 @@ class SlurmTask:
         say(f"task {self.number + 1} of {self.count}: {len(batches)} batches planned in {self.root}")
         worker = Worker(folder, plan, after_batch=after_batch, say=say, stop=self.stop)
         stopped = not work_through(worker, self._own_first(batches))
+        worker.meter.keep()
         if stopped or all(folder.is_over(batch) for batch in plan.batches.values()):
             if self.compare:
                 score(folder, plan, worker.session, Speaker())
