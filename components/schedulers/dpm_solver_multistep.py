@@ -83,8 +83,7 @@ class DPMSolverMultistepScheduler(FlowOption):
                 x = x + sum(w * d for w, d in zip(slopes, steps, strict=False))
             return x, *past[: len(s.h)]
 
-        declared = form.declared_variance(grid[i], grid[i + 1])
-        return Rows(i, grid[i], grid[i + 1], update, i, form.sde, declared)
+        return Rows(i, grid[i], grid[i + 1], update, i, form.sde, form.declared_variance(grid[i], grid[i + 1]))
 
     def unchecked(self, run: RunOptions) -> str:
         eps_sde = self.integrator.sde and not self.integrator.x0 and self.solver_order > 1

@@ -20,11 +20,7 @@ class DPMSolverSinglestepScheduler(DPMSolverMultistepScheduler):
     timestep_spacing = "linspace"
     steps_offset = 0
     corrected_third_order = False
-    OPTIONS = (
-        *opt.with_defaults(opt.DPM_SOLVER, lower_order_final=False),
-        *opt.FINAL_SIGMA,
-        *opt.DYNAMIC,
-    )
+    OPTIONS = (*opt.with_defaults(opt.DPM_SOLVER, lower_order_final=False), *opt.FINAL_SIGMA, *opt.DYNAMIC)
 
     @property
     def convergence(self) -> int:

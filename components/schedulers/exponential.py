@@ -82,9 +82,17 @@ def multistep_orders(grid: Grid, order: int, *, lower_final: bool, euler_final: 
         orders = np.minimum(orders, np.arange(len(grid), 0, -1))
     if euler_final:
         orders[-1] = 1
+    orders[grid.levels.sigma[1:] == 0] = 1  # no finite step in lambda to look back over
+    return from_apart(grid, orders, own=True)
+
+
+def from_apart(grid: Grid, orders: Array, *, own: bool = False) -> Array:
+    """Orders (N,), lowered so that none looks back over a step of no size or, if `own`, takes one."""
     sigma = grid.levels.sigma
-    # No finite step in lambda to look back over, or one of rounding alone: a spacing that ends where it is told to end.
-    orders[(sigma[1:] == 0) | np.isclose(sigma[1:], sigma[:-1], rtol=1e-9, atol=0)] = 1
+    still = np.isclose(sigma[1:], sigma[:-1], rtol=1e-9, atol=0)
+    orders[still & own] = 1
+    for back in range(1, min(max(orders), len(orders))):
+        orders[back:] = np.where(still[:-back], np.minimum(orders[back:], back), orders[back:])
     return orders
 
 

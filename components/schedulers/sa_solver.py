@@ -11,7 +11,7 @@ from components.schedulers import options as opt
 from components.schedulers.adams import lagrange_integrals
 from components.schedulers.base import Array, Grid, Rows, RunOptions, State, alike
 from components.schedulers.dpm_solver_multistep import DPMSolverMultistepScheduler
-from components.schedulers.exponential import Integrator, multistep_orders
+from components.schedulers.exponential import Integrator, from_apart, multistep_orders
 
 ALGORITHMS = ("data_prediction", "noise_prediction")
 TAU = {"start": 200, "end": 800, "value": 1.0}
@@ -73,7 +73,7 @@ class SASolverScheduler(DPMSolverMultistepScheduler):
         count = len(grid)
         predicts = multistep_orders(grid, self.predictor_order, lower_final=self.lower_order_final)
         limit = np.arange(count, 0, -1) + 2 if self.lower_order_final else count
-        corrects = np.minimum(np.minimum(np.arange(count) + 1, limit), self.corrector_order)
+        corrects = from_apart(grid, np.minimum(np.minimum(np.arange(count) + 1, limit), self.corrector_order))
         corrects[0] = 0
         return (self._pair(grid, *rows) for rows in alike(predicts, corrects))
 
@@ -98,7 +98,7 @@ class SASolverScheduler(DPMSolverMultistepScheduler):
         """(factor of x, standard deviation of the noise) of the step from level i, as columns (eq. 12 and 13)."""
         at, to, tau2 = grid.columns(i), grid.columns(i + 1), self._tau_squared(grid, i)[:, None]
         if not self.integrator.x0:
-            return to.alpha / at.alpha, np.sqrt(tau2 * ((to.alpha * at.sigma / at.alpha) ** 2 - to.sigma**2))
+            return to.alpha / at.alpha, np.sqrt(tau2) * Integrator(x0=False, sde=True).std(at, to)
         shrink = to.sigma * at.alpha / (to.alpha * at.sigma)  # e^-h
         return to.sigma / at.sigma * shrink**tau2, to.sigma * np.sqrt(1 - shrink ** (2 * tau2))
 

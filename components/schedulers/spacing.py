@@ -109,8 +109,7 @@ def resample_log_linear(sigmas: Sequence[float] | Array, steps: int) -> Array:
 
 def discard_penultimate(sigmas: Sequence[float] | Array) -> Array:
     """Without the last level but one: what k-diffusion does for second-order samplers, which waste it. Ask N + 1."""
-    levels = np.asarray(sigmas, np.float64)
-    return np.delete(levels, -2)
+    return np.delete(np.asarray(sigmas, np.float64), -2)
 
 
 def slice_levels(sigmas: Sequence[float] | Array, start: float = 0.0, stop: float = 1.0) -> Array:

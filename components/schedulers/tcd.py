@@ -29,7 +29,8 @@ class TCDScheduler(LCMScheduler):
         i = np.arange(len(grid))
         last = i == len(grid) - 1
         to = grid.columns(i + 1)
-        ratio = to.sigma / to.alpha
+        with np.errstate(divide="ignore"):  # where nothing is left of the image
+            ratio = to.sigma / to.alpha
         below = np.minimum(self.clock.sigma_at(np.floor((1 - run.eta) * to.timestep)), ratio)
         alpha, sigma = variance_preserving(np.where(last[:, None] | (run.eta == 0), ratio, below))
         std = np.sqrt(np.maximum(1 - (to.alpha / alpha) ** 2, 0))

@@ -152,6 +152,7 @@ MATRIX_DIFFERS: tuple[Difference, ...] = (
         Difference(schedulers, cells, NAN, "ends on a level it is at already, a step of no size, and divides by it")
         for schedulers, cells in (
             ((*DPM, EDM, COSINE), _ends_where_it_is),
+            ((COSINE,), lambda c, n: c["final_sigmas_type"] == "sigma_min"),  # its noise is per unit of the step
             (("DPMSolverMultistepInverseScheduler",), _inverse_ends_where_it_is),
         )
     ),
@@ -172,6 +173,12 @@ MATRIX_DIFFERS: tuple[Difference, ...] = (
         lambda c, n: c["beta_schedule"] == "squaredcos_cap_v2" or c["trained_betas"] is not None,
         NAN,
         "in float32 sigma^2 - sigma_down^2 is below 0, and its root nan",
+    ),
+    Difference(
+        ("LCMScheduler", "TCDScheduler"),
+        lambda c, n: n > c["original_inference_steps"],
+        RAISES,
+        "takes no more steps than the distillation had; ours takes any number",
     ),
     Difference(
         ("EulerAncestralDiscreteScheduler",),
@@ -216,6 +223,27 @@ MATRIX_DIFFERS: tuple[Difference, ...] = (
         lambda c, n: _on_sigmas(c) and c["final_sigmas_type"] == "sigma_min" and c["sigma_min"] is not None,
         DIFFERS,
         "ends on the spacing's last level once more; ours goes on to the least of the clock, which is where it ends",
+    ),
+    Difference(
+        ("SASolverScheduler",),
+        lambda c, n: c["use_flow_sigmas"] and n == c["num_train_timesteps"],
+        DIFFERS,
+        "rounds a flow's timesteps down, and so lets tau begin a step early",
+    ),
+    Difference(
+        ("DPMSolverMultistepInverseScheduler",),
+        lambda c, n: c["timestep_spacing"] == "leading" and n >= c["num_train_timesteps"],
+        DIFFERS,
+        "spaces timesteps by T // (N + 1), which is 0, and tells the network nothing else",
+    ),
+    *(
+        Difference(
+            ("DPMSolverMultistepInverseScheduler",),
+            lambda c, n: c["timestep_spacing"] == "linspace" and n >= c["num_train_timesteps"],
+            what,
+            "has fewer than N + 1 whole timesteps, drops one that repeats and keeps its sigma",
+        )
+        for what in (DIFFERS, NAN)
     ),
     *(
         Difference(

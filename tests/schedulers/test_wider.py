@@ -259,3 +259,20 @@ def test_solvers_of_the_ode_drop_a_predicted_variance(name: str) -> None:
 def test_a_run_that_would_end_above_its_last_level_is_refused() -> None:
     with pytest.raises(ValueError, match=r"final_sigma is 0\.5, above the last level that is read, 0\.029"):
         find_scheduler("ddpm")(**SD).tableau(10, final_sigma=0.5)
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("DPMSolverMultistepInverseScheduler", {"timestep_spacing": "leading", "solver_order": 2}),
+        ("DPMSolverMultistepInverseScheduler", {"timestep_spacing": "leading", "solver_order": 3}),
+        ("SASolverScheduler", {"timestep_spacing": "trailing", "lambda_min_clipped": -2.0}),
+    ],
+)
+def test_no_method_looks_back_over_a_step_of_no_size(name: str, options: Config) -> None:
+    """There are such steps where as many are asked for as there are timesteps, or more than the cut clock has."""
+    table = find_scheduler(name)(**SD, **options).tableau(1000)
+    assert table.steps == 1000
+    mean, variance = ends_on_a_point(table, "epsilon")
+    assert mean == pytest.approx(table.land[-1, 0], abs=1e-7)
+    assert variance == pytest.approx(table.land[-1, 1] ** 2, abs=1e-7)
