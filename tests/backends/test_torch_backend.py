@@ -1,13 +1,19 @@
-"""The torch backend's own arithmetic: guidance, its embedding, and which device and dtype it takes."""
+"""The torch backend's own arithmetic: guidance, its embedding, which device and dtype it takes, how weights lie."""
+
+import gc
 
 import numpy as np
 import pytest
 import torch
 
+from runner.backends import torch as torch_backend
 from runner.backends.base import Guidance
-from runner.backends.torch import pick_device, pick_dtype
+from runner.backends.torch import load_component, pick_device, pick_dtype
 from runner.backends.torch_guidance import guidance_embedding, guide
 from runner.errors import RecipeError
+from runner.plan import make_plan
+from runner.schema import Recipe
+from runner.session import uncollected
 
 
 def test_guidance_moves_from_without_to_with_the_prompt() -> None:
@@ -49,3 +55,30 @@ def test_auto_is_a_device_that_is_here() -> None:
 def test_auto_is_float32_on_a_cpu() -> None:
     assert pick_dtype("auto", torch.device("cpu")) == "float32"
     assert pick_dtype("bfloat16", torch.device("cpu")) == "bfloat16"
+
+
+def test_a_small_network_has_its_weights_laid_as_convolutions_read_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    keys = {"checkpoint": {"repo": "demo:shapes"}, "scheduler": {"name": "euler"}, "prompt": "a star", "steps": 1}
+    files = make_plan(Recipe.model_validate(keys)).components["unet"]
+
+    def innermost_channels() -> bool:
+        weight = (
+            load_component("unet", files, torch.device("cpu"), torch.float32).down_blocks[0].resnets[0].conv1.weight
+        )
+        return weight.is_contiguous(memory_format=torch.channels_last)
+
+    assert innermost_channels()
+    monkeypatch.setattr(torch_backend, "MOST_ARRANGED", 1 << 20)  # less than the demo's 27 MB
+    assert not innermost_channels()
+
+
+def test_garbage_is_collected_again_after_loading_and_after_a_failure() -> None:
+    for error in (None, ZeroDivisionError):
+        try:
+            with uncollected():
+                assert not gc.isenabled()
+                if error:
+                    raise error
+        except ZeroDivisionError:
+            pass
+        assert gc.isenabled()
