@@ -58,7 +58,13 @@ def test_auto_is_float32_on_a_cpu() -> None:
 
 
 def test_a_small_network_has_its_weights_laid_as_convolutions_read_them(monkeypatch: pytest.MonkeyPatch) -> None:
-    keys = {"checkpoint": {"repo": "demo:shapes"}, "scheduler": {"name": "euler"}, "prompt": "a star", "steps": 1}
+    keys = {
+        "name": "x",
+        "checkpoint": {"repo": "demo:shapes"},
+        "scheduler": {"name": "euler"},
+        "prompt": "a star",
+        "steps": 1,
+    }
     files = make_plan(Recipe.model_validate(keys)).components["unet"]
 
     def innermost_channels() -> bool:
