@@ -6,7 +6,7 @@ Each cell is a whole trajectory against the reference library's, in float64, wit
 and equal noise. It is *equal* (1e-5 of the norm), equal once the peer's *float32* numbers are float64, or *listed* with
 the reason why the peer is not the measure there (`peer_differs`, `wider_differs`, `matrix_differs`); any other cell is
 printed and makes the exit code 1. `--fast` leaves out the product with spacings and prediction types, and tries three
-numbers of steps. A thousand steps are most of the work: `--steps 1 2 3 5 9 10 27 50` leaves those cells out.
+numbers of steps. All 39,356 cells take twenty minutes of one core; `--steps 1 2 3 5 9 10 27 50` leaves out a thousand.
 """
 
 from __future__ import annotations
