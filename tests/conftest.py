@@ -22,12 +22,17 @@ if "PYTEST_XDIST_WORKER" in os.environ:
 
 @pytest.fixture(scope="session", autouse=True)
 def _a_cache_of_its_own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Nothing that the tests remember goes into the user's cache, and nothing comes from it."""
+    """Nothing that the tests remember goes into the user's cache, and nothing comes from it.
+
+    One for all processes that share the tests, as compiled programs are in it.
+    """
+    base = tmp_path_factory.getbasetemp()
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "cache"
     with pytest.MonkeyPatch.context() as patch:
         usual = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
         if "MPLCONFIGDIR" not in os.environ:  # its list of fonts takes seconds to make
             patch.setenv("MPLCONFIGDIR", str(usual / "matplotlib"))
-        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        patch.setenv("XDG_CACHE_HOME", str(folder))
         yield
 
 

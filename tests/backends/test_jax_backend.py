@@ -68,8 +68,7 @@ def table(name: str, steps: int, **options: Any) -> Tableau:
 
 
 @pytest.fixture(scope="module")
-def backend(tmp_path_factory: pytest.TempPathFactory) -> JaxBackend:
-    jax.config.update("jax_compilation_cache_dir", str(tmp_path_factory.mktemp("programs")))
+def backend() -> JaxBackend:
     return JaxBackend("cpu", "float32", 1)
 
 

@@ -81,18 +81,11 @@ def eight(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any
         "PYTHONPATH": str(ROOT),
         # compiled quickly rather than well: nothing here is about speed
         "XLA_FLAGS": "--xla_force_host_platform_device_count=8 --xla_backend_optimization_level=0",
-        "JAX_COMPILATION_CACHE_DIR": str(folder / "programs"),
     }
     words = [sys.executable, "-c", PROGRAM, json.dumps(cases), str(tiny)]
     done = subprocess.run(words, capture_output=True, text=True, cwd=folder, env=environment, check=False)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout.splitlines()[-1])
-
-
-@pytest.fixture(scope="module", autouse=True)
-def programs(tmp_path_factory: pytest.TempPathFactory) -> None:
-    """Compiled programs stay out of the user's cache."""
-    jax.config.update("jax_compilation_cache_dir", str(tmp_path_factory.mktemp("programs")))
 
 
 @pytest.fixture(scope="module")

@@ -43,14 +43,6 @@ SCHEDULERS = (
 )
 
 
-@pytest.fixture(scope="module", autouse=True)
-def programs(tmp_path_factory: pytest.TempPathFactory) -> None:
-    """Compiled programs stay out of the user's cache."""
-    import jax
-
-    jax.config.update("jax_compilation_cache_dir", str(tmp_path_factory.mktemp("programs")))
-
-
 @pytest.fixture(scope="module")
 def jax_session() -> Session:
     return Session()
@@ -204,7 +196,7 @@ def test_no_torch_where_the_device_draws_the_noise(tiny: Path, tmp_path: Path) -
         "print([name for name in ('torch', 'diffusers') if name in sys.modules])\n"
         "sys.exit(code)"
     )
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "JAX_COMPILATION_CACHE_DIR": str(tmp_path / "programs")}
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     done = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, cwd=tmp_path, env=environment, check=False
     )

@@ -118,12 +118,6 @@ def cache(family: Family, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.fixture(scope="module", autouse=True)
-def programs(tmp_path_factory: pytest.TempPathFactory) -> None:
-    """Compiled programs stay out of the user's cache."""
-    jax.config.update("jax_compilation_cache_dir", str(tmp_path_factory.mktemp("programs")))
-
-
 @pytest.mark.parametrize("name", ["DPMSolverMultistep", "LMSDiscrete", "DDPM"])
 def test_the_guide_word_for_word(name: str) -> None:
     """In bfloat16 from the branch that Flax saved, on the devices there are; so do the schedulers it warns of."""
@@ -133,6 +127,7 @@ def test_the_guide_word_for_word(name: str) -> None:
     assert names["images"][0].size == (32, 32) and np.asarray(names["images"][0]).std() > 10
 
 
+@pytest.mark.slow  # half a minute; test_jax_devices has the eight devices without the Flax names
 def test_eight_devices_make_eight_pictures_each_the_one_of_its_key(cache: Path, tmp_path: Path) -> None:
     """The guide's, and those of a sampler that draws noise for each step."""
     block = in_float32(ours(GUIDE)).replace("num_inference_steps = 25", "num_inference_steps = 5")
@@ -140,7 +135,6 @@ def test_eight_devices_make_eight_pictures_each_the_one_of_its_key(cache: Path, 
         **os.environ,
         "PYTHONPATH": str(ROOT),
         "XLA_FLAGS": "--xla_force_host_platform_device_count=8 --xla_backend_optimization_level=0",
-        "JAX_COMPILATION_CACHE_DIR": str(tmp_path / "programs"),
     }
     done = subprocess.run(
         [sys.executable, "-c", block + BESIDE], capture_output=True, text=True, env=environment, check=False
@@ -295,7 +289,7 @@ def test_no_torch_is_imported(family: Family, tmp_path: Path) -> None:
         "pipeline.prepare_inputs('a red star')\n"
         "print([name for name in ('torch', 'diffusers') if name in sys.modules])"
     )
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "JAX_COMPILATION_CACHE_DIR": str(tmp_path / "programs")}
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, env=environment, check=False)
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip() == "[]"
