@@ -111,8 +111,8 @@ def added(x: Tensor, y: Tensor) -> Tensor:
 
 
 def as_many(x: Tensor, like: "Tensor | Context") -> Tensor:
-    """`x` with as many rows as `like`, all its rows over and over: where conditions begin to tell its rows apart."""
-    return x if len(x) == len(like) else torch.cat([x] * (len(like) // len(x)))  # which keeps the layout
+    """`x` with at least as many rows as `like`, all over and over: where conditions begin to tell its rows apart."""
+    return x if len(x) >= len(like) else torch.cat([x] * (len(like) // len(x)))  # which keeps the layout
 
 
 class Downsample(nn.Module):

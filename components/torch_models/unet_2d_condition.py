@@ -103,7 +103,8 @@ class UNet2DConditionModel(Model):
             added_cond_kwargs: `text_embeds` (kB, D) and `time_ids` (kB, n), for networks with text_time conditioning.
 
         Raises:
-            ValueError: a condition the configuration asks for is missing, or one it has no place for is given.
+            ValueError: a condition the configuration asks for is missing, one it has no place for is given, or their
+                rows are no multiple of the latents'.
         """
         if len(encoder_hidden_states) % len(sample):
             raise ValueError(

@@ -41,9 +41,9 @@ class GuidedNetwork:
     def __call__(self, x: Tensor, timestep: Tensor) -> Tensor:
         context, conditions = self._conditions(len(x))
         x = x.to(self.dtype, memory_format=layout(self.device))
+        out = self.unet(x, timestep, *context, **conditions).sample.float()  # as many rows as the context
         if not self._doubles:
-            return self.unet(x, timestep, *context, **conditions).sample.float()
-        out = self.unet(x, timestep, *context, **conditions).sample.float()  # as many rows as the context: twice x's
+            return out
         without, with_prompt = out.chunk(2)
         return guide(without, with_prompt, self.guidance)
 

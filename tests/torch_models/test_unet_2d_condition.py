@@ -159,6 +159,15 @@ def test_rows_of_several_latents_lie_together_by_condition():
     torch.testing.assert_close(found, expected, rtol=1e-12, atol=1e-12)
 
 
+def test_one_row_of_further_conditions_serves_all_latents():
+    ours, theirs = pair(SDXL)
+    sample, conditions = inputs(SDXL)
+    conditions["added_cond_kwargs"] = {name: rows[:1] for name, rows in conditions["added_cond_kwargs"].items()}
+    with torch.no_grad():
+        expected = theirs(sample, 321, **conditions).sample
+        torch.testing.assert_close(ours(sample, 321, **conditions).sample, expected, rtol=1e-12, atol=1e-12)
+
+
 def test_channels_last_gives_the_same_numbers_in_the_same_layout():
     ours, _ = pair(SD2)
     sample, conditions = inputs(SD2)
