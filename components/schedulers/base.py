@@ -46,6 +46,7 @@ class RunOptions:
     strength: float = 1.0
     mu: float | None = None
     shared_path: bool = False  # draws are increments of one Brownian path for all samplers and any number of steps
+    plain_start: bool = False  # begun late, a method takes one row a step, and not those by which it starts
 
 
 class Scheduler(Facade):
@@ -313,21 +314,25 @@ class Scheduler(Facade):
         sigmas: Sequence[float] | None = None,
         spacing: str | None = None,
         final_sigma: str | float | None = None,
+        begin: int = 0,
         run: RunOptions | None = None,
     ) -> Tableau:
         """The table of one run, proved on a point mass.
 
         `timesteps` or `sigmas` (noise-to-signal sigmas, end included) list a schedule; `steps` then resamples it
         log-linearly, or is its own length when None. `spacing` overrides the configured one. `final_sigma` ("zero",
-        "sigma_min" or a ratio) overrides where the last step ends. Raises SchedulerConfigError for an unfit schedule.
+        "sigma_min" or a ratio) overrides where the last step ends. `begin` leaves out so many steps at the front: the
+        rest is a run of its own, its history empty, on the levels that the whole run visits.
+
+        Raises SchedulerConfigError for an unfit schedule.
         """
-        return self.table_of(Schedule(steps, timesteps, sigmas, final_sigma, spacing), run or self.run)
+        return self.table_of(Schedule(steps, timesteps, sigmas, final_sigma, spacing, begin), run or self.run)
 
     def table_of(self, schedule: Schedule, run: RunOptions) -> Tableau:
         """The same, of a schedule that is said already."""
         if problems := self.check_schedule(schedule):
             raise SchedulerConfigError(f"{type(self).__name__} schedule", problems)
-        grid = self.grid(schedule)
+        grid = self.grid(schedule).late(schedule.begin)
         table = trace(
             list(self.rows(grid, run)),
             history=self.history(run),

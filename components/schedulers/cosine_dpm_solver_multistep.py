@@ -33,7 +33,7 @@ class CosineDPMSolverMultistepScheduler(EDMDPMSolverMultistepScheduler):
         return AngleClock(self.sigma_min, self.sigma_max)
 
     def brownian(self, grid: Grid) -> tuple[float, float]:
-        sigma = grid.levels.sigma
+        sigma = grid.whole.levels.sigma
         return min(self.sigma_min, float(sigma[sigma > 0].min())), max(self.sigma_max, float(sigma.max()))
 
     def rows(self, grid: Grid, run: RunOptions) -> Iterable[Rows]:

@@ -62,11 +62,12 @@ class DPMSolverMultistepScheduler(FlowOption):
         return self.solver_order - 1
 
     def orders(self, grid: Grid) -> Array:
+        """Order of each step of a whole run."""
         short = self.lower_order_final and len(grid) < 15
         return multistep_orders(grid, self.solver_order, lower_final=short, euler_final=self.euler_at_final)
 
     def rows(self, grid: Grid, run: RunOptions) -> Iterable[Rows]:
-        return (self._rows_of(grid, i, order) for i, order in alike(self.orders(grid)))
+        return (self._rows_of(grid, i, order) for i, order in alike(grid.begun(self.orders(grid.whole))))
 
     def _rows_of(self, grid: Grid, i: Array, order: int) -> Rows:
         form, at, to = self.integrator, grid.columns(i), grid.columns(i + 1)

@@ -34,7 +34,7 @@ class DPMSolverSDEScheduler(SigmaScheduler):
         return "" if run.s_noise == 1 else "noise scaled by s_noise"
 
     def brownian(self, grid: Grid) -> tuple[float, float]:
-        sigma = grid.levels.sigma
+        sigma = grid.whole.levels.sigma
         return float(sigma[sigma > 0].min()), float(sigma.max())
 
     def rows(self, grid: Grid, run: RunOptions) -> Iterable[Rows]:

@@ -49,7 +49,7 @@ class EulerDiscreteScheduler(SigmaScheduler):
     def rows(self, grid: Grid, run: RunOptions) -> Iterable[Rows]:
         i = np.arange(len(grid))
         at, to = grid[i], grid[i + 1]
-        gamma = min(run.s_churn / len(grid), 2**0.5 - 1) * ((run.s_tmin <= at.sigma) & (at.sigma <= run.s_tmax))
+        gamma = min(run.s_churn / len(grid.whole), 2**0.5 - 1) * ((run.s_tmin <= at.sigma) & (at.sigma <= run.s_tmax))
         raised = at.sigma * (1 + gamma)
         extra = run.s_noise * np.sqrt(raised**2 - at.sigma**2)
         r, s_out = (v[:, None] for v in self.churned(at, self.levels(at.timestep, np.append(raised, 0))[:-1]))

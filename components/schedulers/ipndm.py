@@ -58,5 +58,6 @@ class IPNDMScheduler(Scheduler):
                 x0 = np.where(at.alpha == 0, np.where(blind, 0, s.x0), (s.x - at.sigma * eps) / at.alpha)
                 return to.alpha * x0 + to.sigma * eps, *past[:3]
 
-            # The first row takes x for noise, whatever the data: the mean is lost, the noise is not.
-            yield Rows(i, grid[i], grid[i + 1], update, i, mean=(np.full(len(i), np.inf), np.zeros(len(i))))
+            # A first row at alpha = 0 takes x for noise, whatever the data: the mean is lost, the noise is not.
+            lost = (np.full(len(i), np.inf), np.zeros(len(i))) if grid.levels.alpha[0] == 0 else None
+            yield Rows(i, grid[i], grid[i + 1], update, i, mean=lost)

@@ -44,8 +44,9 @@ class PNDMScheduler(Scheduler):
         return "averages of v belong to no one level" if self.prediction_type == "v_prediction" else ""
 
     def rows(self, grid: Grid, run: RunOptions) -> Iterable[Rows]:
-        start = self._trapezoid(grid) if self.skip_prk_steps else self._runge_kutta(grid)
-        first, known, done = yield from start
+        first = known = done = 0
+        if not (run.plain_start and grid.begin):
+            first, known, done = yield from self._trapezoid(grid) if self.skip_prk_steps else self._runge_kutta(grid)
         for later, order in alike(np.minimum(np.arange(len(grid) - done) + known + 1, 4)):
             i = done + later
             at, to = grid[i], grid[i + 1]

@@ -22,9 +22,28 @@ DEFAULT_STEPS = 50
 
 @dataclass(frozen=True, eq=False)
 class Grid:
-    """The levels a run visits: N + 1 of them, of which the network reads the first N."""
+    """The levels a run visits: N + 1 of them, of which the network reads the first N.
+
+    A run that begins late has the last levels of a whole run, which is what some rules of a method speak of.
+    """
 
     levels: Level
+    begin: int = 0
+    """Steps of the whole run that are left out at the front."""
+    _whole: Grid | None = None
+
+    @property
+    def whole(self) -> Grid:
+        """The grid that this one is the rest of; itself, where nothing was left out."""
+        return self if self._whole is None else self._whole
+
+    def late(self, begin: int) -> Grid:
+        """What is left without the first steps."""
+        return Grid(self.levels[begin:], begin, self) if begin else self
+
+    def begun(self, orders: Array) -> Array:
+        """Orders of the whole run's steps, as they are of this run's: its history is empty at its own beginning."""
+        return np.minimum(orders[self.begin :], np.arange(len(self)) + 1)
 
     def __len__(self) -> int:
         return len(self.levels) - 1
@@ -58,7 +77,7 @@ class Schedule:
 
     `steps` alone spreads them by `spacing` (or as configured); beside a list it resamples the list log-linearly.
     `final_sigma` says where the last step ends: "zero", "sigma_min" or a ratio; None leaves it to the scheduler, or
-    to the list of sigmas.
+    to the list of sigmas. `begin` leaves out so many of these steps at the front (image to image).
     """
 
     steps: int | None = None
@@ -66,6 +85,16 @@ class Schedule:
     sigmas: Sequence[float] | None = None
     final_sigma: str | float | None = None
     spacing: str | None = None
+    begin: int = 0
+
+    @property
+    def length(self) -> int:
+        """How many steps there are, those left out included."""
+        if self.steps is not None:
+            return self.steps
+        if self.timesteps is not None:
+            return len(self.timesteps)
+        return DEFAULT_STEPS if self.sigmas is None else len(self.sigmas) - 1
 
     def end(self, clock: Any, default: float) -> float:
         """Noise-to-signal ratio at which the last step ends."""
@@ -101,6 +130,8 @@ class Schedule:
             yield OptionProblem("spacing", f"is {self.spacing!r}, which is not a spacing", SPACINGS, close)
         if self.steps is not None and not 1 <= self.steps <= clock.length:
             yield OptionProblem("steps", f"is {self.steps}, but must be between 1 and {clock.length}")
+        if not 0 <= self.begin < max(self.length, 1):
+            yield OptionProblem("begin", f"is {self.begin}, but of {self.length} steps one at least must be left")
         first, last = clock.ends
         for name, values, least, low in (("timesteps", self.timesteps, 1, first), ("sigmas", self.sigmas, 2, 0.0)):
             for what in _listing_problems(values, least, low, ascending):

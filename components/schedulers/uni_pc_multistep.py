@@ -57,8 +57,8 @@ class UniPCMultistepScheduler(DPMSolverMultistepScheduler):
         return multistep_orders(grid, self.solver_order, lower_final=self.lower_order_final)
 
     def rows(self, grid: Grid, run: RunOptions) -> Iterable[Rows]:
-        orders = self.orders(grid)
-        corrects = np.array([i > 0 and i - 1 not in self.disable_corrector for i in range(len(grid))])
+        orders = grid.begun(self.orders(grid.whole))
+        corrects = np.array([i > 0 and grid.begin + i - 1 not in self.disable_corrector for i in range(len(grid))])
         before = np.where(corrects, np.append(0, orders[:-1]), 0)
         return (self._pair(grid, *rows) for rows in alike(orders, before))
 
