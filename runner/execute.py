@@ -1,34 +1,27 @@
-"""Recipe → pictures in a folder: loads, encodes, then denoises, decodes and commits one batch after the other.
+"""Recipe → pictures in a folder of their own: a lone run, planned here, drawn by a worker, committed batch by batch.
 
 A batch is committed whole, with the manifest of all finished ones after it, so that a run that is stopped or killed
-leaves nothing half done. What a part does is the pipeline's to say, how it is computed the backend's.
+leaves nothing half done.
 """
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from components.errors import CheckpointError
 from runner import manifest as manifests
+from runner.drawing import Made, Worker
 from runner.errors import Problem, RecipeError
 from runner.interrupts import Interrupted, InterruptGuard
-from runner.outputs import (
-    ImageRecord,
-    encode_image,
-    image_name,
-    new_run_folder,
-    pixel_sha256,
-    to_json,
-    why_not_writable,
-    write_atomically,
-    write_together,
-)
-from runner.plan import Batch, Pins, Plan, make_plan
+from runner.outputs import image_name, new_run_folder, to_json, why_not_writable, write_atomically, write_together
+from runner.plan import Pins, Plan, make_plan
 from runner.progress import Progress
-from runner.session import Drawn, Session, Shot, Stopwatch
+from runner.session import Session, Shot, Stopwatch
+from runner.sweep.partition import Together
 
 if TYPE_CHECKING:
     from runner.schema import Recipe
@@ -74,97 +67,98 @@ def execute(
             plan = make_plan(recipe, pins)
         except KeyboardInterrupt:
             raise Interrupted("Stopped before the work began.") from None
-        rows, steps = plan.tableau.rows, plan.tableau.steps
-        reporter = Progress(batches=len(plan.batches), rows=rows, steps=steps, speak=progress)
-        run = _Run(plan, folder, session or Session(), reporter, guard)
+        table, run = plan.tableau, RunFolder(plan, folder)
+        reporter = Progress(batches=len(plan.batches), rows=table.rows, steps=table.steps, speak=progress)
+        worker = Worker(
+            run,
+            session or Session(),
+            after_row=lambda row, pictures: reporter.row_done(run.committed, row, int(table.step[row])),
+            say=reporter.say,
+            uninterrupted=guard.uninterrupted,
+        )
         try:
-            return run.all_batches()
+            for note in plan.notes:
+                reporter.say(note)
+            for batch in run.batches:
+                worker.do(batch)
+            return run.finish()
         except KeyboardInterrupt:
             raise run.stopped() from None
-        except CheckpointError as error:
-            raise RecipeError([Problem("checkpoint", str(error).removesuffix("."))]) from error
-        except (MemoryError, OSError, RuntimeError) as error:
-            raise RunError(_explain(error, plan)) from error
         finally:
             reporter.close()
 
 
-class _Run:
-    """One run under way: what is written so far and how long each phase took."""
+class RunFolder:
+    """A lone run's place: pictures side by side, and a manifest that knows of all finished ones."""
 
-    def __init__(
-        self, plan: Plan, folder: Path | None, session: Session, reporter: Progress, guard: InterruptGuard
-    ) -> None:
-        self.plan, self.folder, self.session, self.reporter, self.guard = plan, folder, session, reporter, guard
+    def __init__(self, plan: Plan, root: Path | None) -> None:
+        self.plan, self.root = plan, root
+        self.batches = [
+            Together(str(number), tuple(map(str, batch.indices)), plan.threads)
+            for number, batch in enumerate(plan.batches)
+        ]
+        self.committed = 0
         self.images: list[Path] = []
         self.manifest: dict[str, Any] = {}
-        self.watch = Stopwatch()
-        self.started = datetime.now()
+        self.watch, self.started = Stopwatch(), datetime.now()
 
-    def all_batches(self) -> RunResult:
-        """The whole run."""
-        plan = self.plan
-        for note in plan.notes:
-            self.reporter.say(note)
-        for number, batch in enumerate(plan.batches):
-            drawn = self.session.draw(
-                [Shot(plan, seed) for seed in batch.seeds],
-                self.watch,
-                self.reporter.say,
-                lambda row, number=number: self.reporter.row_done(number, row, int(plan.tableau.step[row])),
-            )
-            with self.watch.timing("save"):
-                self._commit(drawn, batch, last=number + 1 == len(plan.batches))
-        assert self.folder is not None
-        self._write_manifest()  # once more, now with the time of the last save
-        return RunResult(self.folder, self.images, self.manifest)
+    def claim(self, batch: Together) -> AbstractContextManager[bool]:
+        return nullcontext(True)
+
+    def is_over(self, batch: Together) -> bool:
+        return False
+
+    def shots(self, batch: Together) -> list[Shot]:
+        return [Shot(self.plan, self.plan.recipe.seed + int(index)) for index in batch.items]
+
+    def failed(self, batch: Together, error: Exception, worker: Worker) -> NoReturn:
+        """Ends the run. Raises RecipeError where the checkpoint is at fault, else RunError."""
+        if isinstance(error, CheckpointError):
+            raise RecipeError([Problem("checkpoint", str(error).removesuffix("."))]) from error
+        if isinstance(error, MemoryError | OSError | RuntimeError):
+            raise RunError(_explain(error, self.plan)) from error
+        raise error
+
+    def commit(self, batch: Together, made: Made) -> None:
+        """Writes a batch's pictures, then the manifest that knows of them."""
+        recipe, records = self.plan.recipe, made.records
+        if not self.manifest:
+            self.manifest = manifests.describe_run(self.plan, made, self.started)
+        for phase, seconds in made.watch.seconds.items():
+            self.watch.seconds[phase] += seconds
+        with self.watch.timing("save"):
+            if self.root is None:
+                self.root = new_run_folder(Path(recipe.output.dir), recipe.name, self.started)
+            self.root.mkdir(parents=True, exist_ok=True)
+            if not self.images:
+                write_atomically(self.root / "recipe.yaml", records[0].recipe.encode("utf-8"))
+            names = [image_name(record.index, record.seed, recipe.output.format) for record in records]
+            self.images += write_together(self.root, made.files(names))
+            self.manifest["images"] += [
+                {"file": name, "seed": record.seed, "index": record.index, "sha256": record.sha256}
+                for name, record in zip(names, records, strict=True)
+            ]
+            self.committed += 1
+            self.manifest["finished"] = self.committed == len(self.batches)
+            self._write_manifest()
+
+    def finish(self) -> RunResult:
+        """The manifest once more, now with the time of the last save."""
+        assert self.root is not None
+        self._write_manifest()
+        return RunResult(self.root, self.images, self.manifest)
 
     def stopped(self) -> Interrupted:
         """What to raise after Ctrl-C, the folder being in order already."""
         done, asked = len(self.images), self.plan.recipe.num_images
         if not done:
             return Interrupted("Stopped. No image was finished, so nothing was written.")
-        return Interrupted(f"Stopped. {done} of {asked} images are in {self.folder}.", self.folder, tuple(self.images))
-
-    def _commit(self, drawn: Drawn, batch: Batch, last: bool) -> None:
-        """Writes a batch's pictures, then the manifest that knows of them."""
-        from runner.compose import to_yaml
-
-        recipe, backend = self.plan.recipe, drawn.backend
-        text = to_yaml(recipe)
-        if not self.manifest:
-            self.manifest = manifests.describe_run(self.plan, backend, self.started)
-        files, entries = [], []
-        for index, seed, pixels in zip(batch.indices, batch.seeds, drawn.pictures, strict=True):
-            record = ImageRecord(
-                recipe=text,
-                seed=seed,
-                index=index,
-                batch=batch.indices,
-                threads=backend.threads,
-                device=backend.device,
-                dtype=backend.dtype,
-                sha256=pixel_sha256(pixels),
-                versions=self.manifest["versions"],
-            )
-            name = image_name(index, seed, recipe.output.format)
-            files.append((name, encode_image(pixels, recipe.output.format, record)))
-            entries.append({"file": name, "seed": seed, "index": index, "sha256": record.sha256})
-        with self.guard.uninterrupted():
-            if self.folder is None:
-                self.folder = new_run_folder(Path(recipe.output.dir), recipe.name, self.started)
-            self.folder.mkdir(parents=True, exist_ok=True)
-            if not self.images:
-                write_atomically(self.folder / "recipe.yaml", text.encode("utf-8"))
-            self.images += write_together(self.folder, files)
-            self.manifest["images"] += entries
-            self.manifest["finished"] = last
-            self._write_manifest()
+        return Interrupted(f"Stopped. {done} of {asked} images are in {self.root}.", self.root, tuple(self.images))
 
     def _write_manifest(self) -> None:
-        assert self.folder is not None
+        assert self.root is not None
         self.manifest["seconds"] = {phase: round(spent, 3) for phase, spent in self.watch.seconds.items()}
-        write_atomically(self.folder / manifests.NAME, to_json(self.manifest))
+        write_atomically(self.root / manifests.NAME, to_json(self.manifest))
 
 
 def _explain(error: Exception, plan: Plan) -> str:

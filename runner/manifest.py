@@ -9,18 +9,18 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from runner.provenance import FileSums, git_state, machine, versions
+from runner.provenance import FileSums, git_state, machine
 
 if TYPE_CHECKING:
     from components.schedulers import Tableau
-    from runner.backends.base import Backend
+    from runner.drawing import Made
     from runner.plan import Plan
 
 FORMAT = 1
 NAME = "manifest.json"
 
 
-def describe_run(plan: Plan, backend: Backend, started: datetime) -> dict[str, Any]:
+def describe_run(plan: Plan, made: Made, started: datetime) -> dict[str, Any]:
     """All of the manifest that is known before the first image: an entry for each thing that decides the pictures."""
     recipe = plan.recipe
     return {
@@ -32,9 +32,7 @@ def describe_run(plan: Plan, backend: Backend, started: datetime) -> dict[str, A
         "width": plan.width,
         "height": plan.height,
         "batches": [list(batch.indices) for batch in plan.batches],
-        "device": backend.device,
-        "dtype": backend.dtype,
-        "threads": backend.threads,
+        **{name: made.facts[name] for name in ("device", "dtype", "threads")},
         "noise": recipe.noise.device,
         "scheduler": {
             "class": type(plan.scheduler).__name__,
@@ -45,7 +43,7 @@ def describe_run(plan: Plan, backend: Backend, started: datetime) -> dict[str, A
         },
         "table": describe_table(plan.tableau),
         "checkpoint": _describe_checkpoint(plan),
-        "versions": {**versions(), **backend.versions()},
+        "versions": made.facts["versions"],
         "machine": machine(),
         "git": git_state(Path.cwd()),
         "seconds": {},

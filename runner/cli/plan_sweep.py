@@ -7,10 +7,10 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from runner.memory import estimate_peak
+from runner.progress import duration
 from runner.sweep.folder import SweepFolder
 from runner.sweep.partition import Item, partition
 from runner.sweep.planning import settle
-from runner.sweep.progress import duration
 from runner.sweep.speed import expected_seconds
 
 if TYPE_CHECKING:

@@ -13,17 +13,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from runner.drawing import Worker
 from runner.errors import Problem, RecipeError
 from runner.interrupts import Interrupted, InterruptGuard
 from runner.outputs import to_json, why_not_writable, write_atomically
 from runner.session import Session
 from runner.sweep.folder import SweepFolder, SweepPlan, results
 from runner.sweep.partition import Together
+from runner.sweep.place import Stop, SweepPlace
 from runner.sweep.planning import settle
 from runner.sweep.progress import SweepProgress
 from runner.sweep.results import Failure
 from runner.sweep.scores import score
-from runner.sweep.worker import Stop, Worker
 
 if TYPE_CHECKING:
     from runner.compose import Composition
@@ -96,21 +97,20 @@ class _Sweep:
             from runner.sweep.launchers import launch
 
             return launch(base, self.folder, self.plan, batches, self.reporter, self._committed)
+        place = SweepPlace(self.folder, self.plan, base.on_error == "stop")
         worker = Worker(
-            self.folder,
-            self.plan,
+            place,
             self.session,
-            after_row=self.reporter.row_done,
+            after_row=lambda row, pictures: self.reporter.row_done(pictures),
             after_batch=self._committed,
             say=self.reporter.say,
             uninterrupted=self.guard.uninterrupted,
-            stop=base.on_error == "stop",
         )
         waiting = [batch for batch in batches if not worker.do(batch)]
         while waiting:
             time.sleep(POLL)
             waiting = [batch for batch in waiting if not worker.do(batch)]
-        worker.meter.keep()
+        place.meter.keep()
         return True
 
     def _committed(self, batch: Together) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from runner.drawing import Made
 from runner.errors import Problem, RecipeError
 from runner.interrupts import InterruptGuard
 from runner.manifest import differences
@@ -18,9 +19,8 @@ from runner.outputs import ImageRecord, encode_image, new_run_folder, pixel_sha2
 from runner.plan import Pins, Planner
 from runner.replay import Replay, describe_difference, load_saved, on_its_device
 from runner.schema import Recipe
-from runner.session import Drawn, Session, Shot, Stopwatch
+from runner.session import Session, Shot, Stopwatch
 from runner.sweep.folder import PLAN, SweepFolder
-from runner.sweep.records import facts, records
 
 
 def is_sweep(folder: Path) -> bool:
@@ -32,19 +32,19 @@ def replay_picture(path: Path, record: ImageRecord, *, check: bool) -> Replay:
     """Draws the batch of a picture again and compares the picture. Raises RecipeError where that cannot be done."""
     recipes = [load_saved(text, f"{path} (its recipe)") for text in unpack(record.together)]
     pins = Pins(threads=record.threads, device=record.device, dtype=record.dtype)
-    drawn, lines = _Artist().draw(recipes, pins)
-    new, made = drawn.pictures[record.position], facts(drawn)
+    made, lines = _Artist().draw(recipes, pins)
+    new = made.drawn.pictures[record.position]
     others = len(recipes) - 1
     lines = [f"drawn again with the {others} other{'s' * (others > 1)} of its batch", *lines]
     folder = None
     if not check:
-        own = replace(record, sha256=pixel_sha256(new), **made)
+        own = replace(record, sha256=pixel_sha256(new), **made.facts)
         folder = _kept(recipes[record.position], [(path.name, encode_image(new, path.suffix[1:], own))])
     told = _told(path, new, record.sha256)
     if not told:
         return Replay(True, [*lines, "identical: every pixel of 1 image"], folder)
-    then = {name: getattr(record, name) for name in made}
-    return Replay(False, [*lines, told, *differences(then, made, list(made))], folder)
+    then = {name: getattr(record, name) for name in made.facts}
+    return Replay(False, [*lines, told, *differences(then, made.facts, list(then))], folder)
 
 
 def replay_sweep(root: Path, *, check: bool) -> Replay:
@@ -61,15 +61,14 @@ def replay_sweep(root: Path, *, check: bool) -> Replay:
             load_saved(text, f"{root / item['file']} (its recipe)")
             for text, item in zip(texts, batch["items"], strict=True)
         ]
-        drawn, lines = artist.draw(recipes, pins)
+        made, lines = artist.draw(recipes, pins)
         said |= dict.fromkeys(lines)
-        carried = records(texts, [recipe.seed for recipe in recipes], drawn, facts(drawn))
-        for item, new, record in zip(batch["items"], drawn.pictures, carried, strict=True):
+        paths = [root / item["file"] for item in batch["items"]]
+        for item, path, new in zip(batch["items"], paths, made.drawn.pictures, strict=True):
             count += 1
-            path = root / item["file"]
             told = _told(path, new, item["sha256"])
             different += [f"{path.name}: {told}"] if told else []
-            kept += [] if check else [(path.name, encode_image(new, path.suffix[1:], record))]
+        kept += [] if check else made.files([path.name for path in paths])
     folder = _kept(recipes[0], kept) if kept else None
     if not different:
         return Replay(True, [*said, f"identical: every pixel of {count} image{'s' * (count > 1)}"], folder)
@@ -82,13 +81,13 @@ class _Artist:
     def __init__(self) -> None:
         self._session, self._planner = Session(), Planner()
 
-    def draw(self, recipes: Sequence[Recipe], pins: Pins) -> tuple[Drawn, list[str]]:
+    def draw(self, recipes: Sequence[Recipe], pins: Pins) -> tuple[Made, list[str]]:
         """The batch, and what to say of it."""
 
-        def work(pins: Pins) -> Drawn:
+        def work(pins: Pins) -> Made:
             plans = [self._planner.plan(recipe, pins) for recipe in recipes]
             shots = [Shot(plan, recipe.seed) for plan, recipe in zip(plans, recipes, strict=True)]
-            return self._session.draw(shots, Stopwatch())
+            return Made(shots, self._session.draw(shots, watch := Stopwatch()), watch)
 
         with InterruptGuard():
             return on_its_device(pins, work)

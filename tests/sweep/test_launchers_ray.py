@@ -14,11 +14,11 @@ import pytest
 from launched import FOLDER, commits, files, label_of, sweep
 from PIL import Image
 
+from runner.drawing import Worker
 from runner.interrupts import Interrupted
 from runner.outputs import read_pixels
 from runner.provenance import cache_folder
 from runner.sweep.folder import IMAGES
-from runner.sweep.worker import Worker
 
 ray = pytest.importorskip("ray", reason="ray is not installed: pip install 'diffusion-recipes[ray]'")
 
@@ -119,11 +119,11 @@ class Sketching(Worker):
     def _draw(self, batch):
         entries = []
         for item in batch.items:
-            path = self.folder.folder(IMAGES) / f"{self.plan.items[item]['label']}_{item[:8]}.png"
+            path = self.place.folder.folder(IMAGES) / f"{self.place.plan.items[item]['label']}_{item[:8]}.png"
             Image.new("RGB", (8, 8)).save(path)
             entries.append({"id": item, "file": f"{IMAGES}/{path.name}", "seed": 0, "seconds": 0.1, "sha256": item})
         size = {"width": 8, "height": 8, "recipe": ""}
-        self.folder.commit(batch, {"items": [entry | size for entry in entries]})
+        self.place.folder.commit(batch, {"items": [entry | size for entry in entries]})
         self.after_batch(batch)
 
 

@@ -19,6 +19,7 @@ import numpy as np
 
 from components.schedulers import Tableau
 from runner.outputs import write_together
+from runner.progress import Counted
 from runner.provenance import FileSums
 from runner.schema import Recipe
 from runner.session import Session, Shot, Stopwatch
@@ -26,7 +27,6 @@ from runner.sweep.compare.classify import Kind
 from runner.sweep.compare.reference_tables import ode_reference, reference_key, sde_reference
 from runner.sweep.compare.similarity import relative_l2
 from runner.sweep.identity import pin
-from runner.sweep.progress import Counted
 
 if TYPE_CHECKING:
     from runner.plan import Plan

@@ -19,8 +19,8 @@ from runner.sweep.folder import SweepFolder, SweepPlan
 from runner.sweep.launchers.backlog import ATTEMPTS, Backlog, Task, Verdict
 from runner.sweep.launchers.ray_worker import Outcome, RayWorker
 from runner.sweep.partition import Together
+from runner.sweep.place import Stop
 from runner.sweep.progress import SweepProgress
-from runner.sweep.worker import Stop
 
 if TYPE_CHECKING:
     from runner.schema import Recipe

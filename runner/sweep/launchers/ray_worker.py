@@ -12,9 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from runner.drawing import Worker
 from runner.sweep.folder import PLAN, SweepFolder, SweepPlan
 from runner.sweep.partition import Together
-from runner.sweep.worker import Stop, Worker
+from runner.sweep.place import Stop, SweepPlace
 
 
 @dataclass(frozen=True)
@@ -41,14 +42,8 @@ class RayWorker:
         self.drawn: list[Together] = []
         self.said: list[str] = []
         self.total = 0
-        self.worker = Worker(
-            SweepFolder(self.root),
-            SweepPlan("", {}, []),
-            after_row=self.after_row,
-            after_batch=self.drawn.append,
-            say=self.said.append,
-            stop=stop,
-        )
+        self.place = SweepPlace(SweepFolder(self.root), SweepPlan("", {}, []), stop)
+        self.worker = Worker(self.place, after_row=self.after_row, after_batch=self.drawn.append, say=self.said.append)
 
     def ready(self) -> str | None:
         """None, or why this worker is of no use."""
@@ -60,16 +55,16 @@ class RayWorker:
         """Draws a batch, whose pictures the plan describes as `items`."""
         self.drawn.clear()
         self.said.clear()
-        self.worker.plan.items = dict(items)
+        self.place.plan.items = dict(items)
         over, stopped = True, None
         try:
             over = self.worker.do(batch)
         except Stop as failure:
             stopped = str(failure)
-        self.worker.meter.keep()  # a worker may be ended at any time
+        self.place.meter.keep()  # a worker may be ended at any time
         return Outcome(over, tuple(self.drawn), tuple(self.said), self.total, stopped)
 
-    def after_row(self, pictures: int) -> None:
+    def after_row(self, row: int, pictures: int) -> None:
         self.total += pictures
 
     def rows(self) -> int:

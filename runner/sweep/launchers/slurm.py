@@ -14,14 +14,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from runner.drawing import Worker
 from runner.errors import Problem
 from runner.progress import Speaker
 from runner.sweep.folder import SweepFolder, SweepPlan
 from runner.sweep.launch import leave_report, say
 from runner.sweep.partition import Together
+from runner.sweep.place import Stop, SweepPlace
 from runner.sweep.progress import SweepProgress
 from runner.sweep.scores import score
-from runner.sweep.worker import Stop, Worker
 
 if TYPE_CHECKING:
     from runner.schema import Recipe
@@ -108,9 +109,10 @@ class SlurmTask:
             say(f"{len(drawn)} pictures drawn by this task")
 
         say(f"task {self.number + 1} of {self.count}: {len(batches)} batches planned in {self.root}")
-        worker = Worker(folder, plan, after_batch=after_batch, say=say, stop=self.stop)
-        stopped = not work_through(worker, self._own_first(batches))
-        worker.meter.keep()
+        place = SweepPlace(folder, plan, self.stop)
+        worker = Worker(place, after_batch=after_batch, say=say)
+        stopped = not work_through(worker, place, self._own_first(batches))
+        place.meter.keep()
         if stopped or all(folder.is_over(batch) for batch in plan.batches.values()):
             if self.compare:
                 score(folder, plan, worker.session, Speaker())
@@ -130,7 +132,7 @@ class SlurmTask:
         return [*batches[start:], *batches[:start]]
 
 
-def work_through(worker: Worker, batches: Sequence[Together]) -> bool:
+def work_through(worker: Worker, place: SweepPlace, batches: Sequence[Together]) -> bool:
     """Draws every batch that nobody else is at, until all that is left is with others.
 
     False: a picture failed, here or elsewhere, and the recipe says to stop then.
@@ -140,7 +142,7 @@ def work_through(worker: Worker, batches: Sequence[Together]) -> bool:
     while len(waiting) != before:
         before, left = len(waiting), []
         for batch in waiting:
-            if worker.stop and not items.isdisjoint(worker.folder.failures()):
+            if place.stop and not items.isdisjoint(place.folder.failures()):
                 return False
             try:
                 if not worker.do(batch):
