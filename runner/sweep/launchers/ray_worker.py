@@ -43,7 +43,12 @@ class RayWorker:
         self.said: list[str] = []
         self.total = 0
         self.place = SweepPlace(SweepFolder(self.root), SweepPlan("", {}, []), stop)
-        self.worker = Worker(self.place, after_row=self.after_row, after_batch=self.drawn.append, say=self.said.append)
+        self.worker = Worker(
+            self.place,
+            after_row=lambda row, pictures: self.after_row(pictures),
+            after_batch=self.drawn.append,
+            say=self.said.append,
+        )
 
     def ready(self) -> str | None:
         """None, or why this worker is of no use."""
@@ -64,7 +69,7 @@ class RayWorker:
         self.place.meter.keep()  # a worker may be ended at any time
         return Outcome(over, tuple(self.drawn), tuple(self.said), self.total, stopped)
 
-    def after_row(self, row: int, pictures: int) -> None:
+    def after_row(self, pictures: int) -> None:
         self.total += pictures
 
     def rows(self) -> int:
