@@ -200,9 +200,8 @@ def _noise(shots: Sequence[Shot]) -> Any:
     from runner.backends.base import NoiseSpec
 
     plan = shots[0].plan
-    row_dtype = getattr(plan.scheduler, "noise_dtype", None)
     seeds = tuple(shot.seed for shot in shots)
-    return NoiseSpec(seeds, plan.latent_shape, plan.recipe.noise.device == "device", row_dtype)
+    return NoiseSpec(seeds, plan.latent_shape, plan.recipe.noise.device == "device", plan.scheduler.noise_dtype)
 
 
 def _joined(backend: Backend, given: Sequence[Conditioning]) -> Conditioning:

@@ -17,6 +17,7 @@ import numpy as np
 from components.schedulers import spacing as space
 from components.schedulers.brownian import on_shared_path
 from components.schedulers.config import Config
+from components.schedulers.equation import UNKNOWN
 from components.schedulers.facade import Facade
 from components.schedulers.noise import Array, TrainingClock
 from components.schedulers.options import BETAS, SIGMA_FLAGS, Option, OptionProblem, SchedulerConfigError, check
@@ -60,8 +61,12 @@ class Scheduler(Facade):
     """Whether the method needs sigma / alpha finite: zero terminal SNR is then only approached."""
     ascending: ClassVar[bool] = False
     """Whether a run goes from data to noise."""
+    equation: Any = UNKNOWN
+    """What it solves, with these options and those of its run: an `Equation`."""
     convergence: int | None = 1
     """p of an error that falls as (1 / steps)^p, strong where there is noise; None: it solves no one equation."""
+    noise_dtype: ClassVar[str | None] = None
+    """Number format of the rows' draws where they are made on the device; None: the network's."""
     tells_timesteps: bool = True
     """Whether the network is told a place on its training clock, and not the noise level itself."""
     fits: str = "training clock"

@@ -12,6 +12,7 @@ from components.schedulers import options as opt
 from components.schedulers import spacing as space
 from components.schedulers.base import Array, Clip, Grid, Level, Rows, RunOptions, Schedule
 from components.schedulers.edm import EDMScheme
+from components.schedulers.equation import STUDENT
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,7 @@ class CMStochasticIterativeScheduler(EDMScheme):
     aliases = ("consistency", "cm")
     fits = "consistency"
     convergence = None
+    equation = STUDENT
     timestep_spacing = "places"
     OPTIONS = (
         opt.Option("num_train_timesteps", 40, int, "Places on the training curve.", minimum=2),

@@ -8,6 +8,7 @@ import numpy as np
 
 from components.schedulers import options as opt
 from components.schedulers.base import Array, Grid, Rows, RunOptions, Scheduler, State
+from components.schedulers.equation import ODE, SDE, Equation, other
 
 
 class DDIMScheduler(Scheduler):
@@ -21,6 +22,11 @@ class DDIMScheduler(Scheduler):
         opt.ETA,
         opt.Option("use_clipped_model_output", False, bool, "Derive eps from the clipped x0 instead.", run=True),
     )
+
+    @property
+    def equation(self) -> Equation:
+        eta = self.run.eta
+        return {0.0: ODE, 1.0: SDE}.get(float(eta), other(f"eta is {eta:g}: neither the ODE (0) nor the SDE (1)"))
 
     def rows(self, grid: Grid, run: RunOptions) -> Iterable[Rows]:
         i, at, to = grid.steps()

@@ -8,6 +8,7 @@ import numpy as np
 
 from components.schedulers import options as opt
 from components.schedulers.base import DEFAULT_STEPS, Array, Grid, Rows, RunOptions, Schedule, Scheduler
+from components.schedulers.equation import INVERTED
 
 
 class DDIMInverseScheduler(Scheduler):
@@ -17,6 +18,7 @@ class DDIMInverseScheduler(Scheduler):
     """
 
     aliases = ("ddim_inverse",)
+    equation = INVERTED
     ascending = True
     OPTIONS = (*opt.POSTERIOR, *opt.ALPHA_END)
 

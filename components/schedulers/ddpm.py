@@ -8,6 +8,7 @@ import numpy as np
 
 from components.schedulers import options as opt
 from components.schedulers.base import Grid, Rows, RunOptions, Scheduler
+from components.schedulers.equation import SDE, Equation, other
 
 VARIANCES = ("fixed_small", "fixed_small_log", "fixed_large", "fixed_large_log", "learned", "learned_range")
 SMALLEST_VARIANCE = 1e-20
@@ -25,6 +26,11 @@ class DDPMScheduler(Scheduler):
         *opt.THRESHOLD,
         opt.Option("variance_type", "fixed_small", str, "Variance of a step: posterior's or beta.", choices=VARIANCES),
     )
+
+    @property
+    def equation(self) -> Equation:
+        small = self.variance_type.startswith("fixed_small")
+        return SDE if small else other(f"its noise has the variance '{self.variance_type}', not the SDE's")
 
     def rows(self, grid: Grid, run: RunOptions) -> Iterable[Rows]:
         i = np.arange(len(grid))

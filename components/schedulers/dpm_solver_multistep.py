@@ -9,6 +9,7 @@ import numpy as np
 from components.schedulers import options as opt
 from components.schedulers import spacing as space
 from components.schedulers.base import Array, Grid, Rows, RunOptions, State, alike
+from components.schedulers.equation import ODE, SDE, Equation, other
 from components.schedulers.exponential import Integrator, differences, multistep_orders
 from components.schedulers.flow import FlowOption
 
@@ -38,6 +39,13 @@ class DPMSolverMultistepScheduler(FlowOption):
     def convergence(self) -> int:
         reached = self.solver_order if self.corrected_third_order else min(self.solver_order, 2)
         return 1 if self.integrator.sde else reached
+
+    @property
+    def equation(self) -> Equation:
+        form = self.integrator
+        if not form.sde:
+            return ODE
+        return SDE if form.x0 else other("its eps form draws noise that no shared path fits exactly")
 
     @property
     def integrator(self) -> Integrator:

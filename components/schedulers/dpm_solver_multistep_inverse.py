@@ -10,12 +10,14 @@ from components.schedulers import options as opt
 from components.schedulers import spacing as space
 from components.schedulers.base import Array
 from components.schedulers.dpm_solver_multistep import DPMSolverMultistepScheduler
+from components.schedulers.equation import INVERTED
 
 
 class DPMSolverMultistepInverseScheduler(DPMSolverMultistepScheduler):
     """Reads at rising timesteps and ends at the noisiest level; listed timesteps and sigmas ascend. The ODE only."""
 
     aliases = ("dpmpp_2m_inverse",)
+    equation = INVERTED
     ascending = True
     OPTIONS = (
         *(option for option in opt.DPM_SOLVER if option is not opt.ALGORITHM),

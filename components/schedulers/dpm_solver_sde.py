@@ -9,6 +9,7 @@ import numpy as np
 
 from components.schedulers import options as opt
 from components.schedulers.base import Array, Grid, Rows, RunOptions, SigmaScheduler, State
+from components.schedulers.equation import SDE, Equation, other
 from components.schedulers.euler_ancestral_discrete import ancestral
 
 
@@ -26,6 +27,10 @@ class DPMSolverSDEScheduler(SigmaScheduler):
         opt.Option("noise_sampler_seed", None, (int, None), "Kept for the checkpoint's sake: images have own seeds."),
         opt.CHURN[-1],
     )
+
+    @property
+    def equation(self) -> Equation:
+        return SDE if self.run.s_noise == 1 else other("s_noise scales the SDE's noise")
 
     def history(self, run: RunOptions) -> int:
         return 1

@@ -8,6 +8,7 @@ import numpy as np
 
 from components.schedulers import options as opt
 from components.schedulers.base import Array, Grid, Rows, RunOptions, SigmaScheduler
+from components.schedulers.equation import SDE
 
 
 def ancestral(sigma: Array, sigma_next: Array) -> tuple[Array, Array]:
@@ -20,6 +21,7 @@ class EulerAncestralDiscreteScheduler(SigmaScheduler):
     """x' = x + (sigma_down - sigma) eps + sigma_up noise."""
 
     aliases = ("euler_a", "euler_ancestral")
+    equation = SDE
     OPTIONS = (*opt.BETAS, *opt.EPS_X0_V, *opt.SPACING, *opt.RESCALE)
 
     def rows(self, grid: Grid, run: RunOptions) -> Iterable[Rows]:

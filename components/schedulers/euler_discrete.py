@@ -8,6 +8,7 @@ import numpy as np
 
 from components.schedulers import options as opt
 from components.schedulers.base import Array, Grid, Level, Rows, RunOptions, SigmaScheduler, State
+from components.schedulers.equation import ODE, Equation, other
 from components.schedulers.spacing import TRAINING_SPACINGS, exponential
 
 INTERPOLATIONS, TOLD = ("linear", "log_linear"), ("discrete", "continuous")
@@ -26,6 +27,10 @@ class EulerDiscreteScheduler(SigmaScheduler):
         *opt.FINAL_SIGMA,
         *opt.CHURN,
     )
+
+    @property
+    def equation(self) -> Equation:
+        return ODE if self.run.s_churn == 0 else other("churn adds noise of its own to the ODE")
 
     def spaced_levels(self, kind: str, steps: int) -> tuple[Array, Array]:
         """As ever; "log_linear" instead lays sigma evenly in its logarithm, down to sigma_min, beside the timesteps."""

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 from components.schedulers import options as opt
 from components.schedulers.base import Grid, Rows, RunOptions
+from components.schedulers.equation import ODE, Equation, other
 from components.schedulers.flow import FlowScheme
 
 
@@ -14,6 +15,10 @@ class FlowMatchEulerDiscreteScheduler(FlowScheme):
 
     aliases = ("flow_euler",)
     OPTIONS = (*opt.FLOW_OPTIONS, opt.Option("stochastic_sampling", False, bool, "Noise x0 anew at every step."))
+
+    @property
+    def equation(self) -> Equation:
+        return other("it noises its estimate anew at every step") if self.stochastic_sampling else ODE
 
     @property
     def convergence(self) -> int | None:

@@ -8,6 +8,7 @@ import numpy as np
 
 from components.schedulers import options as opt
 from components.schedulers.base import Array, Grid, Rows, RunOptions, State
+from components.schedulers.equation import ODE
 from components.schedulers.flow import FlowScheme
 
 
@@ -19,6 +20,7 @@ class FlowMatchHeunDiscreteScheduler(FlowScheme):
 
     aliases = ("flow_heun",)
     order = convergence = 2
+    equation = ODE
     OPTIONS = (opt.LENGTH, opt.SHIFT)
 
     def history(self, run: RunOptions) -> int:

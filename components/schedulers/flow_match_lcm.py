@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 from components.schedulers import options as opt
 from components.schedulers.base import Grid, Rows, RunOptions
+from components.schedulers.equation import STUDENT
 from components.schedulers.flow import FlowScheme
 
 
@@ -14,6 +15,7 @@ class FlowMatchLCMScheduler(FlowScheme):
 
     aliases = ("flow_lcm",)
     convergence = None
+    equation = STUDENT
     OPTIONS = (
         *opt.FLOW_OPTIONS,
         opt.Option("scale_factors", None, (None,), "Enlarging latents on the way: not here, so leave it null."),

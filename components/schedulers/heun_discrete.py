@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 from components.schedulers import options as opt
 from components.schedulers.base import Array, Grid, Level, Rows, RunOptions, SigmaScheduler, State
+from components.schedulers.equation import ODE
 
 
 class HeunDiscreteScheduler(SigmaScheduler):
@@ -16,6 +17,7 @@ class HeunDiscreteScheduler(SigmaScheduler):
 
     aliases = ("heun",)
     order = convergence = 2
+    equation = ODE
     OPTIONS = (*opt.SIGMA_SPACE_OF_SD, *opt.with_defaults(opt.CLIP, clip_sample=False))
 
     def history(self, run: RunOptions) -> int:

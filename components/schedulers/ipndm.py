@@ -8,6 +8,7 @@ import numpy as np
 
 from components.schedulers import options as opt
 from components.schedulers.base import Array, Grid, Level, Rows, RunOptions, Scheduler, State, alike, parameterisation
+from components.schedulers.equation import ODE
 from components.schedulers.noise import AngleClock
 from components.schedulers.pndm import ADAMS_BASHFORTH
 
@@ -22,6 +23,7 @@ class IPNDMScheduler(Scheduler):
     aliases = ("ipndm",)
     fits = "v-diffusion"
     convergence = 2
+    equation = ODE
     timestep_spacing = "angle"
     OPTIONS = (
         opt.Option("num_train_timesteps", 1000, int, "Kept for the checkpoint's sake: time is continuous.", minimum=1),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from components.schedulers.base import Array, Grid
+from components.schedulers.equation import SDE
 from components.schedulers.euler_ancestral_discrete import ancestral
 from components.schedulers.kdpm2_discrete import KDPM2DiscreteScheduler
 
@@ -12,6 +13,7 @@ class KDPM2AncestralDiscreteScheduler(KDPM2DiscreteScheduler):
 
     aliases = ("dpm2_a", "kdpm2_a", "dpm2_ancestral")
     convergence = 1
+    equation = SDE
 
     def targets(self, grid: Grid) -> tuple[Array, Array]:
         return ancestral(grid.levels.sigma[:-1], grid.levels.sigma[1:])

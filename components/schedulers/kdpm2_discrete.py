@@ -8,6 +8,7 @@ import numpy as np
 
 from components.schedulers import options as opt
 from components.schedulers.base import Array, Grid, Rows, RunOptions, SigmaScheduler, State
+from components.schedulers.equation import ODE
 
 
 class KDPM2DiscreteScheduler(SigmaScheduler):
@@ -18,6 +19,7 @@ class KDPM2DiscreteScheduler(SigmaScheduler):
 
     aliases = ("dpm2", "kdpm2")
     order = convergence = 2
+    equation = ODE
     OPTIONS = opt.SIGMA_SPACE_OF_SD
 
     def history(self, run: RunOptions) -> int:

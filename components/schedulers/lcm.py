@@ -8,6 +8,7 @@ import numpy as np
 
 from components.schedulers import options as opt
 from components.schedulers.base import Array, Grid, Rows, RunOptions, Scheduler, State
+from components.schedulers.equation import STUDENT
 
 SIGMA_DATA = 0.5
 
@@ -20,6 +21,7 @@ class LCMScheduler(Scheduler):
 
     aliases = ("lcm",)
     convergence = None
+    equation = STUDENT
     OPTIONS = opt.LCM_OPTIONS
 
     def spaced_timesteps(self, kind: str, steps: int) -> Array:

@@ -9,6 +9,7 @@ import numpy as np
 from components.schedulers import options as opt
 from components.schedulers.adams import adams_weights
 from components.schedulers.base import Array, Grid, Rows, RunOptions, SigmaScheduler, State, Update, alike
+from components.schedulers.equation import ODE
 
 
 class LMSDiscreteScheduler(SigmaScheduler):
@@ -18,6 +19,7 @@ class LMSDiscreteScheduler(SigmaScheduler):
     """
 
     aliases = ("lms",)
+    equation = ODE
     OPTIONS = (
         *opt.SIGMA_SPACE,
         opt.Option("order", 4, int, "How many outputs a step looks at.", minimum=1, maximum=4, run=True),

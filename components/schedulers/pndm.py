@@ -8,6 +8,7 @@ import numpy as np
 
 from components.schedulers import options as opt
 from components.schedulers.base import Array, Grid, Level, Rows, RunOptions, Scheduler, State, Update, alike
+from components.schedulers.equation import ODE
 
 ADAMS_BASHFORTH = ((1,), (3 / 2, -1 / 2), (23 / 12, -16 / 12, 5 / 12), (55 / 24, -59 / 24, 37 / 24, -9 / 24))
 """Weights of the newest output and of those before it (eq. 12 and its lower orders)."""
@@ -25,6 +26,7 @@ class PNDMScheduler(Scheduler):
     """
 
     aliases = ("pndm", "plms")
+    equation = ODE
     OPTIONS = (
         *opt.BETAS,
         opt.Option("skip_prk_steps", False, bool, "Start without Runge-Kutta steps (SD 1.x: true)."),

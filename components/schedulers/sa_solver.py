@@ -11,6 +11,7 @@ from components.schedulers import options as opt
 from components.schedulers.adams import lagrange_integrals
 from components.schedulers.base import Array, Grid, Rows, RunOptions, State, alike
 from components.schedulers.dpm_solver_multistep import DPMSolverMultistepScheduler
+from components.schedulers.equation import ODE, SDE, Equation, other
 from components.schedulers.exponential import Integrator, from_apart, multistep_orders
 
 ALGORITHMS = ("data_prediction", "noise_prediction")
@@ -54,6 +55,16 @@ class SASolverScheduler(DPMSolverMultistepScheduler):
     def convergence(self) -> int:
         reached = max(self.predictor_order, min(self.corrector_order, self.predictor_order + 1))
         return 1 if self.tau["value"] else reached
+
+    @property
+    def equation(self) -> Equation:
+        tau = self.tau
+        if tau["value"] == 0:
+            return ODE
+        whole = tau["start"] <= 0 and tau["end"] >= self.num_train_timesteps - 1
+        if tau["value"] == 1 and whole and self.algorithm_type == "data_prediction":
+            return SDE
+        return other("tau mixes the ODE and the SDE, or it takes the noise through eps")
 
     @property
     def integrator(self) -> Integrator:

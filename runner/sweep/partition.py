@@ -92,7 +92,7 @@ def _fits_with(plan: Plan) -> tuple[Any, ...]:
         (plan.height, plan.width, *plan.latent_shape),
         table.rows,
         (plan.guidance.doubles, plan.guidance.embedded),
-        (recipe.noise.model_dump_json(), getattr(plan.scheduler, "noise_dtype", None) if on_device else None),
+        (recipe.noise.model_dump_json(), plan.scheduler.noise_dtype if on_device else None),
         recipe.batch_size,
     )
 

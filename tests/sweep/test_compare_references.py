@@ -9,7 +9,6 @@ import pytest
 
 from components.schedulers import Tableau, scheduler_classes
 from components.schedulers.brownian import SharedPath
-from runner.sweep.compare.classify import classify
 from runner.sweep.compare.reference_tables import ode_reference, reference_key, sde_reference, start_of
 
 SPREAD = 0.7
@@ -32,7 +31,7 @@ def make(name: str, **options: Any) -> Any:
 
 
 def solvers(kind: str) -> list[str]:
-    return [name for name in scheduler_classes() if classify(make(name)).kind == kind]
+    return [name for name in scheduler_classes() if make(name).equation.kind == kind]
 
 
 def run(table: Tableau, scheduler: Any, first: Any = 1.0, draws: Any = None) -> Any:

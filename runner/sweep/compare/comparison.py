@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from components.schedulers.equation import Kind
 from runner.errors import Problem
 from runner.outputs import read_pixels, to_json, write_atomically
 from runner.schema import Compare, Recipe
-from runner.sweep.compare.classify import Kind
 from runner.sweep.compare.images import Examined, Measured, clipping, examine, left_out, starts
 from runner.sweep.compare.references import References, Solved
 from runner.sweep.compare.series import Curve, Score, curves

@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 
 from components.schedulers import Tableau
+from components.schedulers.equation import Equation
 from runner.plan import Plan, Planner
 from runner.schema import Recipe
-from runner.sweep.compare.classify import Classification, classify
 from runner.sweep.compare.reference_tables import start_of
 from runner.sweep.compare.references import Solved, Wanted, reference_pair
 from runner.sweep.compare.series import curve_of
@@ -43,7 +43,7 @@ class Examined:
 
     job: Measured
     plan: Plan
-    solves: Classification
+    solves: Equation
     wanted: Wanted | None
 
     @cached_property
@@ -59,7 +59,7 @@ class Examined:
 def examine(jobs: Sequence[Measured], reference_steps: int) -> list[Examined]:
     """Settles every image's plan, as it was settled before it was drawn, and what to compare the image with."""
     planner, images = Planner(), []
-    plans: dict[str, tuple[Plan, Classification]] = {}
+    plans: dict[str, tuple[Plan, Equation]] = {}
     references: dict[
         int, tuple[Tableau, Tableau]
     ] = {}  # of a sampler's table, which the planner builds once for all that have it
@@ -80,11 +80,11 @@ def examine(jobs: Sequence[Measured], reference_steps: int) -> list[Examined]:
     return images
 
 
-def _solves(plan: Plan) -> Classification:
+def _solves(plan: Plan) -> Equation:
     """What its scheduler solves; an SDE on a path of its own has no reference to be compared with."""
-    solves = classify(plan.scheduler)
+    solves = plan.scheduler.equation
     if solves.kind == "sde" and plan.recipe.noise.path != "brownian":
-        return Classification("other", "samplers of the SDE are compared on one path: set noise.path=brownian")
+        return Equation("other", "samplers of the SDE are compared on one path: set noise.path=brownian")
     return solves
 
 

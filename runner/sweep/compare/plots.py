@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from components.schedulers.equation import Kind
 from runner.outputs import write_together
 from runner.schema import Compare
 from runner.sweep.compare.analysis import ABOVE_FLOOR
-from runner.sweep.compare.classify import Kind
 from runner.sweep.compare.series import Curve, front
 
 if TYPE_CHECKING:

@@ -18,12 +18,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from components.schedulers import Tableau
+from components.schedulers.equation import Kind
 from runner.outputs import write_together
 from runner.progress import Counted
 from runner.provenance import FileSums
 from runner.schema import Recipe
 from runner.session import Session, Shot, Stopwatch
-from runner.sweep.compare.classify import Kind
 from runner.sweep.compare.reference_tables import ode_reference, reference_key, sde_reference
 from runner.sweep.compare.similarity import relative_l2
 from runner.sweep.identity import pin

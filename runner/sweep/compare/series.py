@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
+from components.schedulers.equation import Kind
 from runner.sweep.compare.analysis import Fit, Need, fit_order, nfe_needed, pareto_front, quartiles
-from runner.sweep.compare.classify import Kind
 
 PICTURES = {"prompt", "negative_prompt", "seed", "num_images", "batch_size", "steps"}
 """Varied keys that make no curve of their own: what is drawn, and how far along a curve."""

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from components.schedulers.equation import Kind
 from runner.schema import Compare
-from runner.sweep.compare.classify import Kind
 from runner.sweep.compare.references import SDE_STEPS
 from runner.sweep.compare.series import Curve
 

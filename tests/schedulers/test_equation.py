@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from components.schedulers import scheduler_classes
+from components.schedulers.base import Scheduler
 from components.schedulers.brownian import SHARED
-from runner.sweep.compare.classify import classify
 
 BETAS = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear"}
 WHOLE = {"start": 0, "end": 1000, "value": 1.0}
@@ -71,13 +71,13 @@ def make(name: str, options: dict[str, Any]) -> Any:
     return cls(**betas, **options)
 
 
-def test_every_scheduler_is_classified() -> None:
+def test_every_scheduler_is_listed() -> None:
     assert {name for name, _, _ in EXPECTED} == set(scheduler_classes())
 
 
 @pytest.mark.parametrize(("name", "options", "kind"), EXPECTED)
 def test_what_a_scheduler_solves(name: str, options: dict[str, Any], kind: str) -> None:
-    found = classify(make(name, options))
+    found = make(name, options).equation
     assert found.kind == kind
     assert bool(found.reason) == (kind == "other"), "who gets no figure is told why"
 
@@ -91,8 +91,8 @@ def test_the_table_agrees(name: str, options: dict[str, Any], kind: str) -> None
     assert (table.brownian == SHARED) == (kind == "sde")
 
 
-def test_a_class_that_is_not_known_gets_no_figure() -> None:
-    class Unheard:
-        ascending = False
+def test_a_method_that_does_not_say_gets_no_figure() -> None:
+    class Unheard(Scheduler):
+        """Says nothing of itself."""
 
-    assert classify(Unheard()).kind == "other"
+    assert Unheard().equation.kind == "other"
