@@ -13,8 +13,9 @@ from typing import Any
 
 from components import weight_files
 from components.component_files import ComponentFiles, read_json, read_weight_map
-from components.errors import AbsentError, CheckpointError, did_you_mean
+from components.errors import AbsentError, CheckpointError, did_you_mean, reading
 from components.hub import HubRepo, find_repo
+from components.regular_files import VOCABULARY, check_regular
 
 __all__ = ["INHERIT", "AbsentError", "Checkpoint", "CheckpointError", "ComponentFiles", "open_checkpoint"]
 
@@ -160,8 +161,8 @@ class _Request:
             weights, others = self._weights(here, folder, library, variant, fetch)
         fetch(_join(folder, n) for n in (*weights, *others))
         for file in (*weights, *others):
-            if not (root / folder / file).is_file():
-                raise AbsentError(f"{root / folder / file} does not exist.")
+            with reading(root / folder / file):
+                check_regular(root / folder / file, VOCABULARY if file in others else None)
         return ComponentFiles(
             self.name or PurePosixPath(folder).name,
             library,
@@ -279,10 +280,10 @@ def _class_in(config: Mapping[str, Any]) -> tuple[str, str]:
 
 def _read_index(root: Path) -> dict[str, Any]:
     """model_index.json with old class names brought up to date; {} if there is none."""
-    path = root / INDEX
-    if not path.is_file():
+    try:
+        index = _without_flax(read_json(root / INDEX))
+    except AbsentError:
         return {}
-    index = _without_flax(read_json(path))
     for name, entry in index.items():
         if _is_component(entry) and entry[1]:
             class_name = entry[1].removeprefix("Flax")

@@ -7,9 +7,11 @@ from collections.abc import Collection
 from typing import Any
 
 from components.component_files import ComponentFiles, read_json
-from components.errors import CheckpointError
+from components.errors import CheckpointError, reading
+from components.regular_files import VOCABULARY, check_regular
 
 PREFIX = "text_model."
+TEXTS = (".json", ".txt", ".model", ".jinja")  # endings of what a tokenizer may be read from
 TEXT_ENCODERS = ("CLIPTextModel", "CLIPTextModelWithProjection")
 
 
@@ -21,9 +23,13 @@ def load_tokenizer(files: ComponentFiles) -> Any:
     """
     from transformers import CLIPTokenizer
 
+    for path in sorted(files.folder.iterdir()):  # transformers opens what it likes of them
+        if not path.is_dir():
+            with reading(path):
+                check_regular(path, VOCABULARY if path.suffix in TEXTS else None)
     for path in files.others:
         if path.suffix == ".json":
-            read_json(path)
+            read_json(path, VOCABULARY)
     try:
         return CLIPTokenizer.from_pretrained(files.folder, local_files_only=True)
     except Exception as error:  # transformers and tokenizers raise what they like

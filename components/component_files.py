@@ -2,14 +2,15 @@
 (pickle files are the exception: only torch can list their tensors)."""
 
 import hashlib
-import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from components.errors import AbsentError, CheckpointError
+from components.errors import CheckpointError, reading
+from components.regular_files import CONFIGURATION, SHARD_INDEX, Kind, open_regular
+from components.regular_files import read_json as read_any_json
 from components.tensor_headers import TensorInfo, read_header, refuse_lfs_pointer
 
 
@@ -59,22 +60,14 @@ class ComponentFiles:
         return {path.name: _sha256(path) for path in (*config, *self.weights, *self.others)}
 
 
-def read_json(path: Path) -> dict[str, Any]:
+def read_json(path: Path, kind: Kind = CONFIGURATION) -> dict[str, Any]:
     """A JSON file that holds an object.
 
     Raises:
-        CheckpointError: it is absent, unreadable, or holds something else.
+        CheckpointError: it is absent, unreadable, no regular file, too large for its kind, or holds something else.
     """
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise AbsentError(f"{path} does not exist.") from None
-    except json.JSONDecodeError as error:
-        raise CheckpointError(
-            f"{path} is not valid JSON (line {error.lineno}, column {error.colno}: {error.msg})."
-        ) from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise CheckpointError(f"{path} cannot be read: {error}.") from None
+    with reading(path):
+        content = read_any_json(path, kind)
     if not isinstance(content, dict):
         raise CheckpointError(f"{path} holds a JSON {type(content).__name__}; expected an object.")
     return content
@@ -82,7 +75,7 @@ def read_json(path: Path) -> dict[str, Any]:
 
 def read_weight_map(index: Path) -> dict[str, str]:
     """Tensor name to shard file name, from a shard index. Shards are plain names in the index's own folder."""
-    weight_map = read_json(index).get("weight_map")
+    weight_map = read_json(index, SHARD_INDEX).get("weight_map")
     if not isinstance(weight_map, dict) or not weight_map:
         raise CheckpointError(f"{index} has no weight_map: it should name a file for each tensor.")
     for name, shard in weight_map.items():
@@ -114,8 +107,6 @@ def load_pickle(path: Path) -> dict[str, Any]:
     Raises:
         CheckpointError: not such a file, or one that holds more than tensors.
     """
-    if not path.is_file():
-        raise CheckpointError(f"{path} does not exist.")
     refuse_lfs_pointer(path)
     import pickle
     import zipfile
@@ -142,5 +133,5 @@ def _sha256(path: Path) -> str:
     blob = path.resolve()
     if path.is_symlink() and blob.parent.name == "blobs" and re.fullmatch(r"[0-9a-f]{64}", blob.name):
         return blob.name
-    with path.open("rb") as file:
+    with reading(path), open_regular(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,7 +1,11 @@
 """The errors that everything about a checkpoint raises, and the nearest name their messages end with."""
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from components.regular_files import IrregularError, JsonError
 
 
 class CheckpointError(ValueError):
@@ -10,6 +14,19 @@ class CheckpointError(ValueError):
 
 class AbsentError(CheckpointError):
     """Something asked for is not there. In a partly cached repository it may still be on the hub."""
+
+
+@contextmanager
+def reading(path: Path) -> Iterator[None]:
+    """What goes wrong in reading a file of a checkpoint, as a CheckpointError that names the file."""
+    try:
+        yield
+    except FileNotFoundError:
+        raise AbsentError(f"{path} does not exist.") from None
+    except (IrregularError, JsonError) as error:
+        raise CheckpointError(f"{error}.") from None
+    except OSError as error:
+        raise CheckpointError(f"{path} cannot be read: {error}.") from None
 
 
 def did_you_mean(name: str, names: Iterable[str], prefix: str = "") -> str:

@@ -8,6 +8,7 @@ all other files have them.
 
 import math
 import mmap
+import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -15,7 +16,8 @@ from pathlib import Path
 
 import numpy as np
 
-from components.errors import CheckpointError
+from components.errors import CheckpointError, reading
+from components.regular_files import open_regular
 from components.tensor_headers import DTYPES, TensorInfo, refuse_lfs_pointer
 
 SUFFIX = ".msgpack"
@@ -84,11 +86,9 @@ def read_tensors(path: Path) -> Iterator[tuple[str, np.ndarray]]:
 
 
 def _mapped(path: Path) -> mmap.mmap:
-    if not path.is_file():
-        raise CheckpointError(f"{path} does not exist.")
     refuse_lfs_pointer(path)
-    with path.open("rb") as file:
-        if path.stat().st_size == 0:
+    with reading(path), open_regular(path) as file:
+        if os.fstat(file.fileno()).st_size == 0:
             raise CheckpointError(f"{path} is empty.")
         return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
 

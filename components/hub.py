@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from components.errors import CheckpointError
+from components.regular_files import REFERENCE, read_bytes
 
 logger = logging.getLogger(__name__)
 
@@ -66,7 +67,10 @@ class HubRepo:
         commit = self.revision
         if not COMMIT.fullmatch(commit):
             ref = self.folder / "refs" / self.revision
-            commit = ref.read_text().strip() if ref.is_file() else ""
+            try:
+                commit = read_bytes(ref, REFERENCE).decode("ascii").strip()
+            except (OSError, ValueError):
+                return None
         return commit if commit and (self.folder / "snapshots" / commit).is_dir() else None
 
     def snapshot(self, commit: str) -> Path:

@@ -5,13 +5,14 @@ The format: 8 bytes little-endian header length, a JSON header, then the data
 (https://github.com/huggingface/safetensors#format).
 """
 
-import json
 import math
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from components.errors import CheckpointError
+from components.errors import CheckpointError, reading
+from components.regular_files import open_regular, parse_json
 
 DTYPES = {
     "F64": ("float64", 8),
@@ -42,8 +43,9 @@ class TensorInfo:
 
 
 def refuse_lfs_pointer(path: Path) -> None:
-    """Raise a CheckpointError if the file is the small text that git leaves where git-lfs has not fetched the file."""
-    with path.open("rb") as file:
+    """Raise a CheckpointError where there is no such file, or the small text that git leaves where git-lfs has not
+    fetched it."""
+    with reading(path), open_regular(path) as file:
         if file.read(len(LFS_POINTER)) == LFS_POINTER:
             raise CheckpointError(
                 f"{path} is a Git LFS pointer, not the weights: run `git lfs install` and `git lfs pull` in the folder "
@@ -57,11 +59,9 @@ def read_header(path: Path) -> dict[str, TensorInfo]:
     Raises:
         CheckpointError: not a safetensors file, a Git LFS pointer, truncated, or with a header that contradicts itself.
     """
-    if not path.is_file():
-        raise CheckpointError(f"{path} does not exist.")
     refuse_lfs_pointer(path)
-    size = path.stat().st_size
-    with path.open("rb") as file:
+    with reading(path), open_regular(path) as file:
+        size = os.fstat(file.fileno()).st_size
         length = int.from_bytes(file.read(8), "little")
         if size < 8 or length > MAX_HEADER:
             raise CheckpointError(f"{path} is not a safetensors file (its header would be {length:,} bytes long).")
@@ -69,7 +69,7 @@ def read_header(path: Path) -> dict[str, TensorInfo]:
             raise CheckpointError(f"{path} is truncated: its header has {length:,} bytes, the whole file {size:,}.")
         raw = file.read(length)
     try:
-        header = json.loads(raw)
+        header = parse_json(raw, "it")
         entries = {k: v for k, v in header.items() if k != "__metadata__"}
     except (ValueError, AttributeError) as error:
         raise CheckpointError(f"{path} is corrupt: its header is not a JSON object ({error}).") from None

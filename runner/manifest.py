@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 import numpy as np
+from pydantic import ConfigDict, Field
 
+from runner.outputs import BatchIndices, Device, Dtype, Index, Sha256, Threads
 from runner.provenance import FileSums, git_state, machine
 
 if TYPE_CHECKING:
@@ -18,6 +21,28 @@ if TYPE_CHECKING:
 
 FORMAT = 1
 NAME = "manifest.json"
+
+
+@dataclass(frozen=True)
+class SavedImage:
+    """What the manifest says of one picture, a file beside it."""
+
+    file: Annotated[str, Field(pattern=r"^[^/\\\x00]+$")]
+    index: Index
+    sha256: Sha256
+
+
+@dataclass(frozen=True)
+class SavedRun:
+    """What of a manifest a replay goes by. The rest is for people."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(strict=True)
+
+    images: list[SavedImage]
+    batches: list[BatchIndices]
+    threads: Threads
+    device: Device
+    dtype: Dtype
 
 
 def describe_run(plan: Plan, made: Made, started: datetime) -> dict[str, Any]:

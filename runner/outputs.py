@@ -11,22 +11,40 @@ import hashlib
 import io
 import json
 import os
+import re
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, ClassVar, Literal, TypeVar
 
 import numpy as np
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
+
+from components.regular_files import MB, RECORD, IrregularError, JsonError, parse_json, read_json
+from runner.errors import Problem, RecipeError
+from runner.pictures import PictureError, open_picture
+
+T = TypeVar("T")
 
 EXTENSIONS = {"png": ".png", "jpg": ".jpg", "webp": ".webp"}
 _EXIF_SUB_IFD, _USER_COMMENT, _ASCII = 0x8769, 0x9286, b"ASCII\0\0\0"
 
 
-class ImageRecordError(ValueError):
-    """A picture file that cannot be read, or that carries no recipe."""
+MAX_TOGETHER = 64 * MB  # of the recipes of a batch, unpacked: 4,096 of 16 kB each
+
+Threads = Annotated[int, Field(ge=1, le=4096)]
+Device = Annotated[str, Field(pattern=r"^\w{1,20}(:\d{1,4})?$")]
+Dtype = Literal["float32", "bfloat16", "float16"]
+Index = Annotated[int, Field(ge=0, lt=2**31)]
+BatchIndices = Annotated[tuple[Index, ...], Field(min_length=1, max_length=65536)]
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+
+
+class ImageRecordError(PictureError):
+    """A picture that carries no recipe, or a record that nothing can be made from."""
 
 
 @dataclass(frozen=True)
@@ -39,17 +57,19 @@ class ImageRecord:
     `sha256` is of the pixels as drawn (height × width × 3 bytes, row by row), before any lossy coding.
     """
 
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(strict=True, extra="forbid")  # where one is read
+
     recipe: str
-    seed: int
-    index: int
-    batch: tuple[int, ...]
-    threads: int
-    device: str
-    dtype: str
-    sha256: str
-    versions: Mapping[str, str] = field(default_factory=dict)
+    seed: Annotated[int, Field(ge=0, lt=2**63)]
+    index: Index
+    batch: BatchIndices
+    threads: Threads
+    device: Device
+    dtype: Dtype
+    sha256: Sha256
+    versions: dict[str, str] = field(default_factory=dict)
     together: str = ""
-    position: int = 0
+    position: Annotated[int, Field(ge=0, lt=65536)] = 0
 
 
 def pack(recipes: Sequence[str]) -> str:
@@ -58,11 +78,18 @@ def pack(recipes: Sequence[str]) -> str:
 
 
 def unpack(text: str) -> list[str]:
-    """The texts that `pack` was given. Raises ValueError for anything else."""
+    """The texts that `pack` was given. Raises ValueError for anything else, and for more than MAX_TOGETHER bytes."""
     try:
-        return [str(one) for one in json.loads(zlib.decompress(base64.b64decode(text, validate=True)))]
-    except (zlib.error, TypeError) as error:
+        inflate = zlib.decompressobj()
+        data = inflate.decompress(base64.b64decode(text, validate=True), MAX_TOGETHER)
+    except (zlib.error, ValueError) as error:
         raise ValueError("not a packed list of recipes") from error
+    if inflate.unconsumed_tail:
+        raise ValueError(f"the recipes of its batch take more than {MAX_TOGETHER // MB} MiB unpacked")
+    recipes = parse_json(data, "the packed list of recipes")
+    if not isinstance(recipes, list) or not all(isinstance(recipe, str) for recipe in recipes):
+        raise ValueError("not a packed list of recipes")
+    return recipes
 
 
 def pixel_sha256(pixels: np.ndarray) -> str:
@@ -104,38 +131,70 @@ def encode_image(pixels: np.ndarray, file_format: str, record: ImageRecord) -> b
 
 
 def read_pixels(path: Path) -> np.ndarray:
-    """The pixels of a picture file, (H, W, 3) uint8. Raises ImageRecordError when it is not a readable picture."""
-    from PIL import Image
-
-    try:
-        with Image.open(path) as image:
-            return np.asarray(image.convert("RGB"))
-    except (OSError, SyntaxError, ValueError) as error:
-        raise ImageRecordError(f"{path}: not a picture that can be read ({error})") from error
+    """The pixels of a picture file, (H, W, 3) uint8. Raises PictureError when it is not a readable picture."""
+    with open_picture(path) as image:
+        return np.asarray(image.convert("RGB"))
 
 
 def read_record(path: Path) -> ImageRecord:
-    """The record a picture carries. Raises ImageRecordError when there is none, or the file is no picture."""
-    from PIL import Image
+    """The record a picture carries, every value of it as strict as a recipe's.
 
-    try:
-        with Image.open(path) as image:
-            image.load()
-            if image.format == "PNG":
-                text: dict[str, Any] = dict(getattr(image, "text", {}))
-                values = {**json.loads(text["run"]), "recipe": str(text["recipe"]), "seed": int(text["seed"])}
-            else:
-                comment = image.getexif().get_ifd(_EXIF_SUB_IFD)[_USER_COMMENT]
-                values = json.loads(bytes(comment).removeprefix(_ASCII))
-        values["batch"] = tuple(values["batch"])
-        return ImageRecord(**values)
-    except (OSError, SyntaxError) as error:
-        raise ImageRecordError(f"{path}: not a picture that can be read ({error})") from error
-    except (KeyError, TypeError, ValueError) as error:
+    Raises ImageRecordError when there is none or it is damaged, PictureError when the file is no picture.
+    """
+    with open_picture(path) as image:
+        image.load()
+        text = {key: str(value) for key, value in getattr(image, "text", {}).items()}
+        comment = image.getexif().get_ifd(_EXIF_SUB_IFD).get(_USER_COMMENT) if image.format != "PNG" else None
+    said = text.get("run") if text.keys() >= {"run", "recipe", "seed"} else _ours(comment)
+    if said is None:
         raise ImageRecordError(
             f"{path}: carries no recipe of this program (an editor or a web site may have removed it); "
             "replay the run's folder instead"
-        ) from error
+        )
+    try:
+        values = parse_json(said, "it")
+        if not isinstance(values, dict):
+            raise ValueError("it is no JSON object")
+        if comment is None:
+            seed = text["seed"]
+            values |= {"recipe": text["recipe"], "seed": int(seed) if re.fullmatch("[0-9]{1,19}", seed) else seed}
+        record = checked(ImageRecord, values)
+        if record.index not in record.batch:
+            raise ValueError("index: is not one of its batch")
+        return record
+    except ValueError as error:
+        raise ImageRecordError(f"{path}: the record in this picture is damaged: {error}") from error
+
+
+def _ours(comment: object) -> str | None:
+    """The record in an EXIF comment; None where the comment is somebody else's."""
+    if not isinstance(comment, bytes | str):
+        return None
+    text = comment if isinstance(comment, str) else comment.removeprefix(_ASCII).decode("ascii", "replace")
+    return text if text.startswith("{") and '"recipe"' in text else None
+
+
+def checked(kind: type[T], values: Any) -> T:
+    """Values read from a file as a dataclass of this kind. Raises ValueError that names the first bad key."""
+    try:
+        return TypeAdapter(kind).validate_json(json.dumps(values))  # as JSON a list may be a tuple
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        key = ".".join(map(str, first["loc"]))[:100]
+        given = "" if first["type"] == "missing" else f", not {first['input']!r:.60}"
+        raise ValueError(f"{key}: {first['msg'].lower()}{given}") from None
+
+
+def read_saved(path: Path) -> Any:
+    """A JSON file that a run or a sweep left. Raises RecipeError where it cannot be read, or FileNotFoundError."""
+    try:
+        return read_json(path, RECORD)
+    except FileNotFoundError:
+        raise
+    except (IrregularError, JsonError) as error:
+        raise RecipeError([Problem(str(path), error.what)]) from error
+    except OSError as error:
+        raise RecipeError([Problem(str(path), f"cannot be read: {error.strerror}")]) from error
 
 
 def write_atomically(path: Path, data: bytes) -> None:

@@ -15,6 +15,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from components.regular_files import CACHE, open_regular, read_json
 from runner.outputs import write_atomically
 
 INITIAL = "(initial)"  # what git calls the commit of a repository that has none yet
@@ -85,9 +86,11 @@ class FileSums:
     def __init__(self, memory: Path | None = None) -> None:
         self.memory = memory or cache_folder() / "sha256.json"
         try:
-            self.known: dict[str, list[Any]] = json.loads(self.memory.read_text(encoding="utf-8"))
+            found = read_json(self.memory, CACHE)
         except (OSError, ValueError):
-            self.known = {}
+            found = {}
+        entries = found.items() if isinstance(found, dict) else ()
+        self.known: dict[str, list[Any]] = {file: entry for file, entry in entries if _is_sum(entry)}
 
     def sums(self, files: Iterable[Path]) -> dict[Path, str]:
         """The sha256 of each file."""
@@ -101,7 +104,7 @@ class FileSums:
             stamp = [status.st_size, status.st_mtime_ns]
             entry = self.known.get(str(real))
             if entry is None or entry[:2] != stamp:
-                with real.open("rb") as handle:
+                with open_regular(real) as handle:
                     entry = [*stamp, hashlib.file_digest(handle, "sha256").hexdigest()]
                 self.known[str(real)] = entry
                 learned = True
@@ -111,6 +114,11 @@ class FileSums:
                 self.memory.parent.mkdir(parents=True, exist_ok=True)
                 write_atomically(self.memory, json.dumps(self.known).encode())
         return result
+
+
+def _is_sum(entry: Any) -> bool:
+    """[size, time of change, sha256], as it is remembered."""
+    return isinstance(entry, list) and len(entry) == 3 and isinstance(entry[2], str)
 
 
 def cache_folder() -> Path:

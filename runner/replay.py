@@ -6,7 +6,6 @@ thread count, the device and the dtype are taken from the record, because they d
 
 from __future__ import annotations
 
-import json
 import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -18,7 +17,8 @@ import numpy as np
 from runner import manifest as manifests
 from runner.errors import Problem, RecipeError
 from runner.execute import RunResult, execute
-from runner.outputs import ImageRecord, ImageRecordError, read_pixels, read_record
+from runner.outputs import ImageRecord, checked, read_pixels, read_record, read_saved
+from runner.pictures import PictureError
 from runner.plan import Pins
 
 if TYPE_CHECKING:
@@ -83,30 +83,33 @@ def replay(target: Path, *, check: bool, progress: bool = True) -> Replay:
 def _from_folder(folder: Path) -> _Saved:
     path = folder / manifests.NAME
     try:
-        manifest = json.loads(path.read_text(encoding="utf-8"))
-        entries = {entry["index"]: entry for entry in manifest["images"]}
-        batches = tuple(tuple(batch) for batch in manifest["batches"] if set(batch) <= set(entries))
-        pins = Pins(batches, manifest["threads"], manifest["device"], manifest["dtype"])
-    except OSError:
+        manifest = read_saved(path)
+        made = checked(manifests.SavedRun, manifest)
+    except FileNotFoundError:
         hint = "name the folder that a run printed last, or one of its pictures"
         raise RecipeError([Problem(str(folder), f"has no {manifests.NAME}, so no run to replay", hint=hint)]) from None
-    except (ValueError, KeyError, TypeError) as error:
-        raise RecipeError([Problem(str(path), f"is damaged ({type(error).__name__}: {error})")]) from error
+    except ValueError as error:
+        if isinstance(error, RecipeError):
+            raise
+        raise RecipeError([Problem(str(path), f"is damaged: {error}")]) from error
+    images = {image.index: image for image in made.images}
+    batches = tuple(batch for batch in made.batches if images.keys() >= set(batch))
+    pins = Pins(batches, made.threads, made.device, made.dtype)
     if not batches:
         raise RecipeError([Problem(str(folder), "no picture of this run was finished, so there is nothing to compare")])
     return _Saved(
         recipe=_load(folder / "recipe.yaml"),
         pins=pins,
         environment=manifest,
-        pictures={index: folder / entry["file"] for index, entry in entries.items()},
-        sums={index: entry["sha256"] for index, entry in entries.items()},
+        pictures={index: folder / image.file for index, image in images.items()},
+        sums={index: image.sha256 for index, image in images.items()},
     )
 
 
 def _record(path: Path) -> ImageRecord:
     try:
         return read_record(path)
-    except ImageRecordError as error:
+    except PictureError as error:
         what = str(error).removeprefix(f"{path}: ")
         raise RecipeError([Problem(str(path), what if path.exists() else "there is no such file or folder")]) from error
 

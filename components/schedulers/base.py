@@ -168,7 +168,7 @@ class Scheduler(Facade):
         if path.is_dir():
             inner = path / (subfolder or "") / CONFIG_NAME
             path = inner if inner.exists() else path / CONFIG_NAME
-        elif not path.is_file():
+        elif not path.exists():
             hub = {"revision": revision, "cache_dir": cache_dir, "token": token, "local_files_only": local_files_only}
             checkpoint = open_checkpoint(repo, **hub, need_index=False)  # type: ignore[arg-type]
             path = checkpoint.component("scheduler", subfolder=subfolder).config_path

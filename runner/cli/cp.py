@@ -8,6 +8,8 @@ from pathlib import Path
 
 from runner.cli.named import find
 from runner.cli.recipe import read_words, usage_error
+from runner.compose.documents import shown_path
+from runner.compose.yaml_text import YamlError, read_text
 from runner.errors import Problem, RecipeError, typed
 from runner.registry import Library
 
@@ -32,7 +34,10 @@ def main(argv: Sequence[str]) -> int:
     if problem := _target_problem(target, force="--force" in flags):
         raise RecipeError([problem])
     command = _command(target, group)
-    text = re.sub(r"^# run \S.*$", f"# {command}", source.read_text("utf-8"), count=1, flags=re.MULTILINE)
+    try:
+        text = re.sub(r"^# run \S.*$", f"# {command}", read_text(source), count=1, flags=re.MULTILINE)
+    except YamlError as error:
+        raise RecipeError([Problem(shown_path(source), error.what)]) from error
     target.parent.mkdir(parents=True, exist_ok=True)
     target.write_text(text, encoding="utf-8")
     print(f"{target} is yours to edit. Check it: {_check(target, group)}. Run it: {command}")
@@ -43,6 +48,8 @@ def _target_problem(target: Path, *, force: bool) -> Problem | None:
     where = typed(str(target))
     if target.suffix != ".yaml":
         return Problem(where, "a recipe file's name ends in .yaml", hint=f"such as {target.with_suffix('.yaml')}")
+    if target.exists() and not target.is_file():
+        return Problem(where, "there is something here that is not a file")
     if target.exists() and not force:
         return Problem(where, "this file exists and is kept", hint="choose another name, or add --force to replace it")
     return None

@@ -17,7 +17,7 @@ from runner.compose.command_line import MAX_JOBS, CommandLine, understand
 from runner.compose.documents import document, references, shown_path
 from runner.compose.parts import Parts, unknown_choice
 from runner.compose.values import Origin, check, reference_problems, value_at
-from runner.compose.yaml_text import KeyPath
+from runner.compose.yaml_text import KeyPath, YamlError, read_text
 from runner.errors import Problem, RecipeError, nearest
 from runner.registry import GROUPS, PRIMARY, Library
 from runner.schema import Recipe, key_paths
@@ -78,7 +78,7 @@ def load_file(path: Path, argv: Sequence[str] = (), *, multirun: bool = False, c
 
     In a complete one a group chosen in `argv` replaces the whole node. Raises RecipeError.
     """
-    path = path.resolve()
+    path = path.absolute()
     found = document(path, "file", cwd)
     if not found.readable:
         near = nearest(path.name, (other.name for other in path.parent.glob("*.yaml")))
@@ -314,11 +314,18 @@ def _closed_doors(library: Library) -> list[Problem]:
     own = library.users_folder
     file = own / f"{PRIMARY}.yaml" if own else None
     # A checkout of this program beside an installed copy holds the very file that is in charge anyway.
-    if own is None or file is None or not file.exists() or file.read_bytes() == library.primary.read_bytes():
+    if own is None or file is None or not file.exists() or _same_text(file, library.primary):
         return []
     what = "this file would be in charge of every run, so it is not read, and nothing runs while it is there"
     hint = f"what you want to change for a run belongs in a recipe: {own.name}/recipe/NAME.yaml"
     return [Problem(shown_path(file), what, hint=hint)]
+
+
+def _same_text(file: Path, other: Path) -> bool:
+    try:
+        return read_text(file) == read_text(other)
+    except YamlError:  # whatever it is, it is not that file
+        return False
 
 
 def _repeated(job: Job, number: int, repeat: int) -> Job:

@@ -5,11 +5,11 @@ A recipe is checked against them when they are here; when they are not, the plan
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from components.regular_files import CONFIGURATION, read_json
 from runner.errors import Problem, RecipeError
 
 
@@ -61,7 +61,7 @@ def _config(checkpoint: Any, component: str, name: str) -> dict[str, Any]:
         return {}
     folder = _folder(repo, revision)
     try:
-        found = json.loads((folder / subfolder / name).read_text("utf-8")) if folder else {}
+        found = read_json(folder / subfolder / name, CONFIGURATION) if folder else {}
     except (OSError, ValueError):
         return {}
     return found if isinstance(found, dict) else {}

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-MAX_BYTES = 256 * 1024
+from components.regular_files import RECIPE, IrregularError, read_bytes
+
 MAX_DEPTH = 20
 KeyPath = tuple[str | int, ...]
 
@@ -79,20 +80,23 @@ class YamlText:
 
 def read(path: Path) -> YamlText:
     """Read a file. Raises YamlError for anything but a plain mapping in at most 256 KiB of UTF-8."""
+    return parse(read_text(path))
+
+
+def read_text(path: Path) -> str:
+    """The text of a recipe file, unread. Raises YamlError where it is no regular file of UTF-8 and of that size."""
+    raw = b""
     try:
-        if not path.is_file():
-            raise YamlError("there is no such file" if not path.exists() else "this is not a file")
-        with path.open("rb") as file:
-            raw = file.read(MAX_BYTES + 1)
+        raw = read_bytes(path, RECIPE)
+        return raw.decode("utf-8-sig")
+    except FileNotFoundError as error:
+        raise YamlError("there is no such file") from error
+    except IrregularError as error:
+        raise YamlError(f"this {error.what}") from error
     except OSError as error:
         raise YamlError(f"the file cannot be read: {error.strerror}") from error
-    if len(raw) > MAX_BYTES:
-        raise YamlError(f"the file is larger than {MAX_BYTES // 1024} KiB, which no recipe is")
-    try:
-        text = raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise YamlError("the file is not UTF-8 text", raw[: error.start].count(b"\n") + 1) from error
-    return parse(text)
 
 
 def parse(text: str) -> YamlText:

@@ -152,15 +152,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         description="Say what pictures of the shapes checkpoint show; with --prompt, whether they show that.",
         epilog="example: python -m runner.demo.checker --prompt 'a large red star on a white background' picture.png",
     )
-    parser.add_argument("files", nargs="+", type=Path, metavar="FILE", help="pictures of any format Pillow reads")
+    parser.add_argument("files", nargs="+", type=Path, metavar="FILE", help="PNG, JPEG or WebP pictures")
     parser.add_argument("--prompt", help="judge against this; the exit code is 1 if any picture is wrong")
     chosen = parser.parse_args(arguments)
-    from PIL import Image as pillow
+    from runner.outputs import read_pixels
 
     wrong = 0
     for file in chosen.files:
         try:
-            image = np.asarray(pillow.open(file).convert("RGB"))
+            image = read_pixels(file)
             verdict = judge(chosen.prompt, image) if chosen.prompt else None
         except (OSError, ValueError) as error:
             print(f"{file}: {error}", file=sys.stderr)

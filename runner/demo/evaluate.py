@@ -37,10 +37,9 @@ def evaluate(
 
     ``words`` are further ``key=value`` words of the command line (``scheduler=euler``); ``out`` gets a folder a prompt.
     """
-    from PIL import Image
-
     from runner.compose import compose
     from runner.execute import Session, execute
+    from runner.outputs import read_pixels
 
     rng, session = np.random.default_rng(seed), Session()
     for number, scale in enumerate(np.linspace(*guidance, prompts).round(2)):
@@ -48,8 +47,7 @@ def evaluate(
         own = [f"prompt={prompt}", f"seed={seed + number}", "num_images=1", f"guidance_scale={scale}"]
         (job,) = compose(["recipe=shapes", *own, *words]).jobs
         result = execute(job.recipe, folder=out / f"{number:04d}", progress=False, session=session)
-        with Image.open(result.images[0]) as picture:
-            reading = check(np.asarray(picture.convert("RGB")))
+        reading = check(read_pixels(result.images[0]))
         verdict = compare(parse_prompt(prompt), reading)
         yield Drawn(prompt, seed + number, float(scale), verdict, reading, result.images[0])
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from runner.outputs import write_atomically
+from runner.pictures import PictureError, open_picture
 from runner.sweep import layout
 from runner.sweep.lettering import LEADING, Lettering, lettered
 from runner.sweep.results import ImageResult, SweepResults
@@ -218,18 +219,18 @@ def _in_box(text: str, width: int, height: int) -> Lettering:
 
 def _fitted(file: Path, cell: tuple[int, int]) -> Image.Image | None:
     """The picture at the size of a cell: made smaller smoothly, or larger by whole pixels. None: it cannot be read."""
-    from PIL import Image
+    from PIL.Image import Resampling
 
     try:
-        with Image.open(file) as opened:
+        with open_picture(file) as opened:
             image = opened.convert("RGB")
-    except (OSError, SyntaxError, ValueError):
+    except PictureError:
         return None
     scale = min(cell[0] / image.width, cell[1] / image.height)
     if scale >= 1:
-        return image.resize((image.width * int(scale), image.height * int(scale)), Image.Resampling.NEAREST)
+        return image.resize((image.width * int(scale), image.height * int(scale)), Resampling.NEAREST)
     size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
-    return image.resize(size, Image.Resampling.LANCZOS, reducing_gap=3.0)
+    return image.resize(size, Resampling.LANCZOS, reducing_gap=3.0)
 
 
 def _heading_height(grid: _Grid) -> int:

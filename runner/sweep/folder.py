@@ -19,8 +19,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from components.regular_files import RECORD
 from runner.errors import Problem, RecipeError
-from runner.outputs import to_json, write_atomically
+from runner.outputs import read_saved, to_json, write_atomically
 from runner.schema import Recipe
 from runner.sweep.partition import Item, Together, partition
 from runner.sweep.results import Failure, ImageResult, SweepResults
@@ -117,15 +118,17 @@ class SweepFolder:
         """What is planned here. Raises RecipeError where there is no sweep, or its plan is damaged."""
         path = self.root / PLAN
         try:
-            found = json.loads(path.read_text(encoding="utf-8"))
+            found = read_saved(path)
             batches = {b["id"]: Together(b["id"], tuple(b["items"]), b["threads"]) for b in found["batches"]}
             return SweepPlan(found["name"], found["axes"], found["wanted"], found["items"], batches, found["order"])
-        except OSError:
+        except FileNotFoundError:
             hint = "name the folder that a sweep printed last"
             raise RecipeError(
                 [Problem(str(self.root), f"has no {PLAN}, so there is no sweep here", hint=hint)]
             ) from None
-        except (ValueError, KeyError, TypeError) as error:
+        except RecipeError:
+            raise
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise RecipeError([Problem(str(path), f"is damaged ({type(error).__name__}: {error})")]) from error
 
     def save(self, plan: SweepPlan) -> None:
@@ -139,7 +142,11 @@ class SweepFolder:
             "order": plan.order,
             "items": plan.items,
         }
-        write_atomically(self.root / PLAN, json.dumps(data, ensure_ascii=False, separators=(",", ":")).encode())
+        text = json.dumps(data, ensure_ascii=False, separators=(",", ":")).encode()
+        if len(text) > RECORD.limit:
+            hint = "divide it into sweeps of their own folders, named by output.sweep"
+            raise RecipeError([Problem("the sweep", f"its {PLAN} would be larger than any that is read", hint=hint)])
+        write_atomically(self.root / PLAN, text)
 
     # ---- what is done ------------------------------------------------------------------------------------------------
 
@@ -152,7 +159,7 @@ class SweepFolder:
         """Every batch's record by its id; each file is read once."""
         for path in sorted((self.root / BATCHES).glob("*.json")):
             if path.stem not in self._read:
-                self._read[path.stem] = json.loads(path.read_text(encoding="utf-8"))
+                self._read[path.stem] = read_saved(path)
             yield path.stem, self._read[path.stem]
 
     def is_over(self, batch: Together) -> bool:
@@ -175,7 +182,7 @@ class SweepFolder:
     def failures(self) -> dict[str, str]:
         """Item → what went wrong."""
         found = sorted((self.root / FAILURES).glob("*.json"))
-        return {path.stem: json.loads(path.read_text(encoding="utf-8"))["message"] for path in found}
+        return {path.stem: read_saved(path)["message"] for path in found}
 
     def folder(self, name: str) -> Path:
         path = self.root / name

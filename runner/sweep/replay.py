@@ -30,7 +30,13 @@ def is_sweep(folder: Path) -> bool:
 
 def replay_picture(path: Path, record: ImageRecord, *, check: bool) -> Replay:
     """Draws the batch of a picture again and compares the picture. Raises RecipeError where that cannot be done."""
-    recipes = [load_saved(text, f"{path} (its recipe)") for text in unpack(record.together)]
+    try:
+        texts = unpack(record.together)
+        if record.position >= len(texts):
+            raise ValueError(f"position: {record.position} of a batch of {len(texts)}")
+    except ValueError as error:
+        raise RecipeError([Problem(str(path), f"the record in this picture is damaged: {error}")]) from error
+    recipes = [load_saved(text, f"{path} (its recipe)") for text in texts]
     pins = Pins(threads=record.threads, device=record.device, dtype=record.dtype)
     made, lines = _Artist().draw(recipes, pins)
     new = made.drawn.pictures[record.position]

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
+from components.regular_files import RECORD, read_json
 from runner.outputs import write_atomically
 
 if TYPE_CHECKING:
@@ -52,7 +53,7 @@ def score(folder: SweepFolder, plan: SweepPlan, session: Session, speaker: Speak
 def read_scores(folder: SweepFolder) -> dict[str, Any]:
     """What `score` left: metrics by picture, plots, notes; empty where nothing was compared."""
     try:
-        found = json.loads((folder.root / NAME).read_text(encoding="utf-8"))
+        found = read_json(folder.root / NAME, RECORD)
         return {"metrics": found["metrics"], "plots": found["plots"], "notes": found["notes"]}
     except (OSError, ValueError, KeyError, TypeError):
         return {"metrics": {}, "plots": {}, "notes": []}

@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
+from components.regular_files import CACHE, read_json
 from runner.outputs import write_atomically
 from runner.provenance import cache_folder
 from runner.sweep.partition import Item
@@ -54,7 +55,7 @@ class Meter:
 
 def _known() -> dict[str, float]:
     try:
-        found = json.loads((cache_folder() / FILE).read_text(encoding="utf-8"))
+        found = read_json(cache_folder() / FILE, CACHE)
         return {kind: float(pace) for kind, pace in found.items()}
     except (OSError, ValueError, AttributeError, TypeError):
         return {}

@@ -10,6 +10,8 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
+from components.regular_files import PICTURE, read_bytes
+from runner.pictures import PictureError, open_picture
 from runner.sweep.results import ImageResult, SweepResults
 
 FOLDER = ".thumbnails"
@@ -30,7 +32,7 @@ def thumbnails(results: SweepResults, images: Sequence[ImageResult]) -> list[byt
     if missing:
         folder.mkdir(exist_ok=True)
     new = {name: _kept(folder / name, _small_copy(image.file, side)) for name, image in missing.items()}
-    read = {name: (folder / name).read_bytes() for name in kept.intersection(names)} | new
+    read = {name: read_bytes(folder / name, PICTURE) for name in kept.intersection(names)} | new
     return [read[name] for name in names]
 
 
@@ -50,15 +52,15 @@ def _kept(path: Path, data: bytes) -> bytes:
 
 
 def _small_copy(file: Path, side: int) -> bytes:
-    from PIL import Image
+    from PIL.Image import Resampling
 
     try:
-        with Image.open(file) as image:
+        with open_picture(file) as image:
             lossless = max(image.size) <= side
             small = image.convert("RGB")
-    except (OSError, SyntaxError, ValueError):
+    except PictureError:
         return b""
-    small.thumbnail((side, side), Image.Resampling.LANCZOS, reducing_gap=3.0)
+    small.thumbnail((side, side), Resampling.LANCZOS, reducing_gap=3.0)
     data = io.BytesIO()
     small.save(data, "WEBP", quality=80, lossless=lossless, method=2)
     return data.getvalue()

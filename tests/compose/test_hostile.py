@@ -181,7 +181,7 @@ def test_a_hostile_command_line_is_refused(here, argv, reason) -> None:
 
 def test_a_recipe_that_is_no_file_is_refused(here) -> None:
     (here.folder / "folder.yaml").mkdir()
-    refused(here, "folder.yaml", reason="this is not a file")
+    refused(here, "folder.yaml", reason="this is a folder, not a file")
 
 
 def test_there_are_enough_of_them() -> None:

@@ -28,6 +28,7 @@ from runner.outputs import (
     write_atomically,
     write_together,
 )
+from runner.pictures import PictureError
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (24, 40, 3), dtype=np.uint8)
 RECORD = ImageRecord(
@@ -79,7 +80,7 @@ def test_what_is_no_picture_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "a.png"
     path.write_bytes(encode_image(PIXELS, "png", RECORD)[:200])
     for read in (read_record, read_pixels):
-        with pytest.raises(ImageRecordError, match=r"a\.png: not a picture"):
+        with pytest.raises(PictureError, match=r"a\.png: not a picture"):
             read(path)
 
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 import importlib.util
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from components.regular_files import LATENTS, read_bytes
 from components.schedulers.equation import Kind
 from runner.errors import Problem
 from runner.outputs import read_pixels, to_json, write_atomically
@@ -89,7 +91,7 @@ def compare(jobs: Sequence[Measured], folder: Path, session: Session, speaker: S
 def _score(image: Examined, reference: Solved | None, lpips: Callable[..., float] | None) -> Score:
     job, metrics = image.job, {}
     if reference is not None:
-        x = np.load(job.latents)
+        x = np.load(BytesIO(read_bytes(job.latents, LATENTS)))
         picture, wanted = read_pixels(job.picture), read_pixels(reference.picture)
         metrics = {
             "relative_l2": relative_l2(x, reference.latents),

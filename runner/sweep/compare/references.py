@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from components.regular_files import LATENTS, read_bytes
 from components.schedulers import Tableau
 from components.schedulers.equation import Kind
 from runner.outputs import write_together
@@ -110,7 +111,7 @@ class References:
         return all((self.folder / f"{name}.{kind}").is_file() for kind in ("npz", "png"))
 
     def _read(self, name: str) -> Solved:
-        with np.load(self.folder / f"{name}.npz") as arrays:
+        with np.load(io.BytesIO(read_bytes(self.folder / f"{name}.npz", LATENTS))) as arrays:
             return Solved(arrays["latents"], float(arrays["floor"]), self.folder / f"{name}.png")
 
     def _compute(self, batch: Mapping[str, Wanted], progress: Counted) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from runner.pictures import open_picture
 from runner.sweep.layout import label, ordered
 from runner.sweep.results import SweepResults
 from runner.sweep.table import row
@@ -31,7 +32,8 @@ def export(
         table = wandb.Table(columns=["picture", *columns, "recipe"])
         for image, found in zip(images, rows, strict=True):
             cells = [_cell(found.get(name)) for name in columns]
-            table.add_data(wandb.Image(str(image.file)), *cells, image.recipe)
+            with open_picture(image.file):  # wandb itself would open whatever it is
+                table.add_data(wandb.Image(str(image.file)), *cells, image.recipe)
         run.log({"pictures": table})
         run.summary.update({"planned": results.planned, "finished": results.finished, "failed": len(results.failures)})
         kept = wandb.Artifact(f"sweep-{number}", type="sweep")
