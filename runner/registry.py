@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 if TYPE_CHECKING:
     from components.schedulers import Scheduler
+    from runner.names import Names
 
 GROUPS = ("recipe", "checkpoint", "scheduler", "schedule", "backend")
 PACKAGED = Path(__file__).resolve().parents[1] / "recipes"
@@ -61,6 +62,31 @@ class Library:
     def choices(self, group: str) -> Mapping[str, Path]:
         """Name → file of every choice of a group; where both folders have a name, the user's file."""
         return self._choices[group]
+
+    @cached_property
+    def names(self) -> Names:
+        from runner.names import Names
+
+        return Names({group: self.choices(group) for group in GROUPS})
+
+    def meaning(self, group: str, name: str) -> dict[str, str] | None:
+        """Group → choice of what a name stands for: a choice by its own name or another tool's ("Euler a"), or a
+        scheduler with a schedule ("Euler a Karras"). None: nothing has this name."""
+        return {group: name} if name in self.choices(group) else self.names.meaning(group, name)
+
+    def canonical(self, group: str, name: str) -> str | None:
+        """The name by which recipes know what a name stands for; two choices as words: "euler_a karras"."""
+        meant = self.meaning(group, name)
+        return " ".join(meant.values()) if meant else None
+
+    def chosen(self, entries: Mapping[str, tuple[str, int]]) -> dict[str, tuple[str, int]]:
+        """Group → (choice, line) of what a file chooses by any names; what has no meaning stays as it is."""
+        found = dict(entries)
+        for group, (name, line) in entries.items():
+            for other, choice in (self.meaning(group, name) or {}).items():
+                if other == group or other not in entries:
+                    found[other] = choice, line
+        return found
 
     @property
     def primary(self) -> Path:

@@ -10,7 +10,8 @@ import pkgutil
 from functools import cache
 from typing import Any
 
-from components.schedulers.options import Option, OptionProblem, SchedulerConfigError, nearest
+from components.schedulers.names import class_names, folded
+from components.schedulers.options import SIGMA_FLAGS, Option, OptionProblem, SchedulerConfigError, nearest
 from components.schedulers.tableau import Clip, Tableau, TableauError, stack, stackable
 
 __all__ = [
@@ -52,13 +53,29 @@ def option_owners() -> dict[str, list[str]]:
 
 
 def find_scheduler(name: str) -> type:
-    """The class of a class name or alias ("euler"). Raises SchedulerConfigError, with the nearest name."""
+    """The class of a class name or short name, however it is spelt ("euler_a", "Euler a", "EulerAncestralDiscrete").
+
+    Raises SchedulerConfigError, with the nearest name, also for names that mean a class and a schedule.
+    """
     classes = scheduler_classes()
     by_name = classes | {alias: cls for cls in classes.values() for alias in cls.aliases}
     if name in by_name:
         return by_name[name]
-    problem = OptionProblem("name", f"is {name!r}, which is not a scheduler", tuple(by_name), nearest(name, by_name))
+    if found := class_names(classes).get(folded(name)):
+        return classes[found]
+    hint = _with_flag(name)
+    near = None if hint else nearest(name, by_name)
+    problem = OptionProblem("name", f"is {name!r}, which is not a scheduler", tuple(by_name), near, hint)
     raise SchedulerConfigError("scheduler", [problem])
+
+
+def _with_flag(name: str) -> str | None:
+    """How a name that ends in a schedule ("DPM++ 2M Karras") is written as a class and its option."""
+    for flag, spacing in SIGMA_FLAGS.items():
+        own = class_names(scheduler_classes()).get(folded(name).removesuffix(spacing))
+        if folded(name).endswith(spacing) and own and flag in scheduler_classes()[own].options():
+            return f"it is {own}({flag}=True)"
+    return None
 
 
 def __getattr__(name: str) -> Any:

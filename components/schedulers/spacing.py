@@ -84,7 +84,27 @@ def beta_timesteps(length: int, steps: int, a: float = 0.6, b: float = 0.6) -> A
     return whole if len(np.unique(whole)) == steps else t
 
 
-TIMESTEP_SPACINGS: dict[str, Callable[[int, int], Array]] = {"beta_timesteps": beta_timesteps}
+def normal(length: int, steps: int) -> Array:
+    """Even timesteps, both ends of the clock among them, for every solver; k-diffusion's `get_sigmas`."""
+    return np.linspace(length - 1, 0, steps)
+
+
+def sgm_uniform(length: int, steps: int) -> Array:
+    """Even timesteps of which the last, the clock's start, is where the run ends and is not read."""
+    return normal(length, steps + 1)[:-1]
+
+
+def simple(length: int, steps: int) -> Array:
+    """Every (length / steps)-th timestep from the clock's end, rounded up to a whole one."""
+    return length - 1 - np.floor(np.arange(steps) * (length / steps))
+
+
+TIMESTEP_SPACINGS: dict[str, Callable[[int, int], Array]] = {
+    "beta_timesteps": beta_timesteps,
+    "normal": normal,
+    "sgm_uniform": sgm_uniform,
+    "simple": simple,
+}
 """Spacings of the clock that no checkpoint's configuration names: (length, steps) -> timesteps."""
 
 SIGMA_SPACINGS: dict[str, Callable[[float, float, int], Array]] = {

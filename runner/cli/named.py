@@ -24,19 +24,28 @@ def composed(
     if is_recipe_file(name):
         return load_file(Path(name), words, multirun=multirun)
     library = library or Library.at()
-    group, option, _ = find(name, library)
+    group, option = named(name, library)
     return compose([f"{group}={option}", *words], library=library, multirun=multirun)
 
 
 def find(name: str, library: Library) -> tuple[str, str, Path]:
     """(group, choice, file) of a library name. Raises RecipeError when there is none."""
+    group, option = named(name, library)
+    if path := library.choices(group).get(option):
+        return group, option, path
+    files = " and ".join("/".join(pair) for pair in (library.meaning(group, option) or {}).items())
+    raise RecipeError([Problem(typed(name), f"this is two files: {files}")])
+
+
+def named(name: str, library: Library) -> tuple[str, str]:
+    """(group, choice) of a name, and of one that other tools have for it. Raises RecipeError when there is none."""
     where = typed(name)
     group, _, option = name.rpartition("/")
     group = group or "recipe"
     if group not in GROUPS:
         hint = "a file is named with its ending, such as mine.yaml"
         raise RecipeError([Problem(where, f"there is no group '{group}'", GROUPS, nearest(group, GROUPS), hint)])
-    path = library.choices(group).get(option)
-    if path is None:
+    choice = library.canonical(group, option)
+    if choice is None:
         raise RecipeError([unknown_choice(library, group, option, where)])
-    return group, option, path
+    return group, choice

@@ -1,7 +1,4 @@
-"""`recipe schedulers`: every scheduler at a glance, what other tools call it, and whether it fits a checkpoint.
-
-What other tools call a scheduler is said in one place: a comment at the top of its file in recipes/scheduler.
-"""
+"""`recipe schedulers`: every scheduler at a glance, what other tools call it, and whether it fits a checkpoint."""
 
 from __future__ import annotations
 
@@ -10,9 +7,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from runner.cli.named import find
+from runner.cli.named import named
 from runner.cli.recipe import read_words
 from runner.errors import RecipeError
+from runner.names import TOOLS
 from runner.registry import Library, find_scheduler
 
 if TYPE_CHECKING:
@@ -26,10 +24,11 @@ recipe schedulers [NAME] [key=value ...]: order, cost and noise of each, its nam
   recipe schedulers dpmpp_2m             one of them, with every option it has
 order: p of an error that falls as (1 / steps)^p once there are enough steps; of stochastic samplers along one Brownian
 path; '-' where a sampler solves no equation (those for distilled models). calls: network evaluations a step.
-A1111 and ComfyUI: what they call the same method. docs/choosing.md says which to take.
+A1111 and ComfyUI: what they call the same method. A scheduler may be named so, and by its class, wherever it is named,
+with a schedule or without: run scheduler="DPM++ 2M Karras", run -m scheduler="Euler a,dpmpp_2m_sde_gpu,EulerDiscrete".
+docs/choosing.md says which to take.
 """
 
-TOOLS = ("A1111", "ComfyUI")
 COLUMNS = ("name", "class", "order", "calls", "noise", "fits", *TOOLS)
 
 
@@ -58,7 +57,7 @@ def main(argv: Sequence[str]) -> int:
     words = read_words(argv, verb="schedulers")[1]
     overrides = [word for word in words if "=" in word]
     library = Library.at()
-    names = [find(f"scheduler/{word}", library)[1] for word in words if "=" not in word]
+    names = [_choice(word, library) for word in words if "=" not in word]
     recipe = compose(overrides, library=library).base
     lines = [_line(library, name, recipe) for name in names or library.choices("scheduler")]
     print(_table([COLUMNS, *(line.cells for line in lines)]))
@@ -70,6 +69,12 @@ def main(argv: Sequence[str]) -> int:
     return 0
 
 
+def _choice(word: str, library: Library) -> str:
+    """The choice that a word names; the schedule that it may name as well has no line here."""
+    group, name = named(f"scheduler/{word}", library)
+    return (library.meaning(group, name) or {})[group]
+
+
 def _line(library: Library, name: str, recipe: Recipe) -> Line:
     """Raises RecipeError where the recipe has problems that are not the scheduler's."""
     from runner.compose.yaml_text import read
@@ -77,7 +82,6 @@ def _line(library: Library, name: str, recipe: Recipe) -> Line:
     from runner.schema import SchedulerChoice
 
     header = [text for _, text in read(library.choices("scheduler")[name]).header]
-    called = dict(part.split(": ", 1) for line in header for part in line.split("; ") if part.startswith(TOOLS))
     choice, why = SchedulerChoice(**_chosen(library, name)), ""
     try:
         scheduler = make_plan(recipe.model_copy(update={"scheduler": choice})).scheduler
@@ -86,7 +90,7 @@ def _line(library: Library, name: str, recipe: Recipe) -> Line:
             raise
         scheduler = find_scheduler(choice.name)(**choice.options)
         why = "; ".join(f"{problem.where} {problem.what}" for problem in error.problems)
-    return Line(name, scheduler, header[0] if header else "", called, why)
+    return Line(name, scheduler, header[0] if header else "", library.names.called("scheduler", name), why)
 
 
 def _chosen(library: Library, name: str) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ast
 import re
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cache
@@ -25,6 +26,7 @@ MAX_JOBS = 100_000
 PROSE = ("prompt", "negative_prompt")
 _WORD = re.compile(r"^(?P<sign>\+\+|\+|~)?(?P<key>[^=]*)=(?P<value>.*)$", re.DOTALL)
 _CHOICE = re.compile(r"^\w[\w.\-]*$")
+_PLAIN_NAME = re.compile(r"^\w[\w.\-+ ]*$")  # "DPM++ 2M Karras", which Hydra's grammar has no place for
 
 
 @dataclass
@@ -60,6 +62,8 @@ def understand(words: Sequence[str], library: Library, *, multirun: bool = False
             continue
         where = typed(word)
         key, value = match["key"].strip(), match["value"]
+        if key in ("scheduler.name", "backend.name"):
+            key = key.removesuffix(".name")
         if problem := _refused_key(where, match["sign"], key, value, library):
             line.problems.append(problem)
             line.doubtful.add(key.split(".")[0])
@@ -96,10 +100,6 @@ def _refused_key(where: str, sign: str | None, key: str, value: str, library: Li
         return Problem(
             where, "a sweep is not set like a key", hint="give the values: run -m scheduler=euler,lms seed=1,2"
         )
-    if key in ("scheduler.name", "backend.name"):
-        group = key.split(".")[0]
-        choice = value if value in library.choices(group) else nearest(value, library.choices(group)) or "NAME"
-        return Problem(where, f"a {group} is chosen as a whole, with its options", hint=f"write: {group}={choice}")
     known = key_paths()
     option = root == "scheduler" and key.count(".") == 1 and not key.endswith(".")
     if key not in GROUPS and key not in known and not option:
@@ -137,23 +137,25 @@ def _choose(line: CommandLine, group: str, value: str, where: str, library: Libr
         line.problems.append(options)
         line.doubtful.add(group)
         return
-    unknown = [option for option in options if option not in library.choices(group)]
-    line.problems += [unknown_choice(library, group, option, where) for option in unknown]
-    if unknown:
+    meant = {option: library.canonical(group, option) for option in options}
+    line.problems += [unknown_choice(library, group, option, where) for option, name in meant.items() if name is None]
+    if None in meant.values():
         line.doubtful.add(group)
-    if known := [option for option in options if option in library.choices(group)]:
+    if known := [name for name in meant.values() if name is not None]:
         line.choices[group] = known
 
 
 def _options(group: str, value: str, where: str, library: Library, multirun: bool) -> list[str] | Problem:
-    if not multirun and "," in value and all(part.strip() in library.choices(group) for part in value.split(",")):
-        return Problem(
-            where, f"several {group}s are a sweep", hint=f"add -m to run each of them: run -m {group}={value}"
-        )
+    names = [name.strip() for name in value.split(",")]
+    if not multirun and len(names) > 1 and all(library.meaning(group, name) for name in names):
+        command = f"run -m {shlex.quote(f'{group}={value}')}"
+        return Problem(where, f"several {group}s are a sweep", hint=f"add -m to run each of them: {command}")
     if not multirun or _CHOICE.match(value):
         if value in ("", "null"):
             return Problem(where, f"there is always one {group}", tuple(library.choices(group)))
         return [value]
+    if all(_PLAIN_NAME.match(name) for name in names):
+        return names
     read = _read(group, value)
     if isinstance(read, str):
         return Problem(where, read)

@@ -15,7 +15,7 @@ from typing import Any
 from runner.compose import sweep
 from runner.compose.command_line import MAX_JOBS, CommandLine, understand
 from runner.compose.documents import document, references, shown_path
-from runner.compose.parts import Parts, unknown_choice
+from runner.compose.parts import Parts, two_schedules, unknown_choice
 from runner.compose.values import Origin, check, reference_problems, value_at
 from runner.compose.yaml_text import KeyPath, YamlError, read_text
 from runner.errors import Problem, RecipeError, nearest
@@ -110,8 +110,8 @@ class _Composing:
         recipes = self.line.choices.get("recipe", [])
         if len(recipes) > 1:
             chosen["recipe"] = recipes[0]
-        self.first = chosen
-        data, origin = self._base(chosen)
+        self.first = self._taken_apart(chosen)
+        data, origin = self._base(self.first)
         spec = self._spec(data, origin)
         if spec.count > MAX_JOBS:
             self.problems[Problem("the sweep", f"{spec.count} jobs are more than {MAX_JOBS}")] = None
@@ -124,16 +124,38 @@ class _Composing:
         jobs = []
         for overrides, repetition in spec.combinations():
             groups = {key: str(value) for key, value in overrides.items() if key in GROUPS}
-            recipe = self._recipe(*self._base({**chosen, **groups}), overrides)
+            here = self._taken_apart({**chosen, **groups}, origin.where(("sweep", "scheduler")))
+            recipe = self._recipe(*self._base(here), overrides)
             if recipe:
                 jobs.append(_repeated(Job(recipe, overrides), repetition, spec.repeat))
         if not jobs and not self.problems:
             self.problems[Problem(origin.where(("sweep", sweep.EXCLUDE)), "this leaves out every job")] = None
         if self.problems:
             raise RecipeError(in_order(self.problems))
-        base = jobs[0].recipe.model_copy(update={"sweep": None if "recipe" in spec.axes else spec.node()})
+        base = jobs[0].recipe.model_copy(update={"sweep": None})
+        if "recipe" not in spec.axes:
+            base = base.model_copy(update={"sweep": spec.node(), **self._unswept(data, origin, spec.keys)})
         names = list(dict.fromkeys(job.recipe.name for job in jobs))
         return Composition("+".join(names)[:100], jobs, base, True)
+
+    def _unswept(self, data: dict[str, Any], origin: Origin, swept: Iterable[str]) -> dict[str, Any]:
+        """Scheduler and schedule where they are no axis: in the first job, an axis may have ended their levels."""
+        problems = dict(self.problems)
+        plain = self._recipe(data, origin, {})
+        self.problems = problems
+        axes = {key.partition(".")[0] for key in swept}
+        return {part: getattr(plain, part) for part in ("scheduler", "schedule") if plain and part not in axes}
+
+    def _taken_apart(self, choices: Mapping[str, str], where: str = "") -> dict[str, str]:
+        """The choices, a scheduler that was named with its schedule ("euler_a karras") as two."""
+        apart = dict(choices)
+        for group, option in choices.items():
+            meant = self.library.meaning(group, option) or {}
+            if len(meant) > 1 and choices.get("schedule", meant["schedule"]) != meant["schedule"]:
+                other = self.line.said.get("schedule", f"schedule={choices['schedule']}")
+                self.problems[two_schedules(self.line.said.get(group, where), option, meant, other)] = None
+            apart.update(meant)
+        return apart
 
     def _base(self, chosen: Mapping[str, str]) -> tuple[dict[str, Any], Origin]:
         """The composed data for these choices, references unresolved, with who set what."""
@@ -145,8 +167,32 @@ class _Composing:
                 self.bases[key] = self._put_together(first, apart)
             else:
                 self.bases[key] = self._complete_file(chosen) if self.complete else self._composed(chosen)
+            self.bases[key] = self._named(*self.bases[key])
         data, origin = self.bases[key]
         return data, Origin(origin.name, dict(origin.places))
+
+    def _named(self, data: dict[str, Any], origin: Origin) -> tuple[dict[str, Any], Origin]:
+        """The data, where a file gives another tool's name for a scheduler's class, with the class and its options."""
+        from components.schedulers import scheduler_classes
+
+        own = data.get("scheduler")
+        name = own.get("name") if isinstance(own, dict) else None
+        classes = scheduler_classes()
+        if not isinstance(name, str) or name in classes or any(name in cls.aliases for cls in classes.values()):
+            return data, origin
+        from runner.compose.hydra_source import compose_group
+
+        packaged = Library(self.library.folders[-1:])  # a choice of the user's may be the very file with this name
+        meant = packaged.meaning("scheduler", name) or {}
+        for group, option in meant.items():
+            named = compose_group(packaged, group, option).data[group]
+            node = {key: value for key, value in (data.get(group) or {}).items() if value is not None}
+            if group == "schedule" and any(node.get(key, named.get(key)) != named.get(key) for _, key in LEVELS):
+                where, other = origin.where(("scheduler", "name")), origin.where(("schedule",))
+                self.problems[two_schedules(where, name, meant, other)] = None
+            own = {} if group == "schedule" else {"name": named["name"]}
+            data = {**data, group: {**named, **node, **own}}
+        return data, origin
 
     def _alone(self, first: Mapping[str, str], group: str) -> bool:
         """Whether a group's node is its choice and nothing else: no recipe file sets a value in it."""
@@ -224,6 +270,7 @@ class _Composing:
         node = data.get("sweep")
         if self.line.values.get("sweep") == [None] or not isinstance(node, dict):
             return sweep.Spec(self.line.axes())
+        node = self._with_canonical_names(node)
         known = [self._sound_entry(key, value, origin) for key, value in node.items()]
         if not all(known):
             return sweep.Spec()
@@ -238,6 +285,21 @@ class _Composing:
             where = origin.where(("sweep", sweep.EXCLUDE))
             self.problems[Problem(where, f"'{key}' is not swept, so nothing can be left out by it", spec.keys)] = None
         return spec
+
+    def _with_canonical_names(self, node: Mapping[str, Any]) -> dict[str, Any]:
+        """The sweep node with every choice, there and in its zips and exclusions, under the name that recipes know."""
+        named = {}
+        for key, value in node.items():
+            key = "scheduler" if key == "scheduler.name" else key
+            if key in (sweep.ZIP, sweep.EXCLUDE) and all(isinstance(one, dict) for one in sweep.as_list(value)):
+                inner = [self._with_canonical_names(one) for one in sweep.as_list(value)]
+                value = inner if isinstance(value, list) else inner[0]
+            elif key in GROUPS and isinstance(value, list):
+                value = [self.library.canonical(key, str(option)) or option for option in value]
+            elif key in GROUPS:
+                value = self.library.canonical(key, str(value)) or value
+            named[key] = value
+        return named
 
     def _sound_entry(self, key: str, value: Any, origin: Origin) -> bool:
         """Whether an entry of a sweep node can be used; what is wrong is kept. Values are checked job by job."""
@@ -259,7 +321,7 @@ class _Composing:
                 self.problems[problem] = None
                 sound = False
             for index, option in enumerate(values) if name in GROUPS and name not in self.line.choices else ():
-                if str(option) not in self.library.choices(name):
+                if self.library.meaning(name, str(option)) is None:
                     where = origin.where((*keys, index) if name == key else keys)
                     self.problems[unknown_choice(self.library, name, str(option), where)] = None
                     sound = False
@@ -281,6 +343,7 @@ class _Composing:
                 if value_at(data, other) is not None:
                     data = _with(data, other, None)
                     origin.override(other, said)
+        data = self._one_schedule(data, {*self.line.choices, *self.line.values, *overrides})
         problems = reference_problems(data, origin)
         if not problems and any(references(data)):
             data = _resolved(data)
@@ -297,6 +360,25 @@ class _Composing:
             return []  # a schedule that was chosen with it was meant, and does not go with it
         said = {*self.line.values, *overrides}
         return [other for other in LEVELS if other != keys and ".".join(other) not in said]
+
+    def _one_schedule(self, data: dict[str, Any], said: set[str]) -> dict[str, Any]:
+        """The same between a choice of scheduler that has a flag of its levels ("dpmpp_2m_karras") and the schedule:
+        whichever of the two the command line or an axis says, ends what files say of the other."""
+        from components.schedulers.options import SIGMA_FLAGS
+
+        flag = next((flag for flag in SIGMA_FLAGS if value_at(data, ("scheduler", flag)) is True), None)
+        listed = [keys for keys in LEVELS if value_at(data, keys) is not None]
+        if flag is None or not listed or value_at(data, LEVELS[0]) == SIGMA_FLAGS[flag]:
+            return data
+        of_schedule = "schedule" in said or any(".".join(keys) in said for keys in LEVELS)
+        of_scheduler = "scheduler" in said or f"scheduler.{flag}" in said
+        if of_scheduler and not of_schedule:
+            for keys in listed:
+                data = _with(data, keys, None)
+        elif of_schedule and not of_scheduler:
+            kept = {key: value for key, value in data["scheduler"].items() if key != flag}
+            data = {**data, "scheduler": kept}
+        return data
 
 
 def in_order(problems: Iterable[Problem]) -> list[Problem]:

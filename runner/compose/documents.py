@@ -7,6 +7,7 @@ Whether its keys exist and its values are possible is checked later, on the whol
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -21,13 +22,17 @@ from runner.registry import GROUPS
 REFERENCE = re.compile(r"(?<!\\)\$\{([A-Za-z_]\w*(?:\.\w+)*)\}", re.ASCII)
 _ENTRY = re.compile(r"^(?P<override>override\s+)?(?P<slash>/?)(?P<group>\S+)$")
 _NAME = re.compile(r"^\w[\w.\-]*$")
+_THEIR_NAME = re.compile(r"^\w[\w.\-+, ]{0,99}$")  # of a scheduler or schedule, as other tools write them
 
 EXTENDING = "a recipe builds on another with '- NAME', and chooses a part with '- override /GROUP: NAME'"
 
 
 @dataclass(frozen=True)
 class Document:
-    """A vetted file. parents: names in its group that it builds on; chosen: group → option; each with its line."""
+    """A vetted file. parents: names in its group that it builds on; chosen: group → option; each with its line.
+
+    named: groups whose option stands in the body, as the name of the part.
+    """
 
     path: Path
     shown: str
@@ -36,6 +41,7 @@ class Document:
     lines: dict[KeyPath, int] = field(default_factory=dict)
     parents: tuple[tuple[str, int], ...] = ()
     chosen: dict[str, tuple[str, int]] = field(default_factory=dict)
+    named: frozenset[str] = frozenset()
     summary: str = ""
     composes: bool = False
     readable: bool = True
@@ -44,6 +50,12 @@ class Document:
     def where(self, line: int = 0, keys: KeyPath = ()) -> str:
         """Place of a line and key path, as shown to the user."""
         return f"{self.shown}{f':{line}' if line else ''} {dotted(keys)}".strip()
+
+    def choice(self, group: str) -> str:
+        """Place and words of what it chooses in a group."""
+        option, line = self.chosen[group]
+        words = f"{group}.name" if group in self.named else f"defaults: override /{group}"
+        return f"{self.where(line)} {words}: {option}"
 
 
 def dotted(keys: KeyPath) -> str:
@@ -89,6 +101,7 @@ class _Vetting:
         self.problems: list[Problem] = []
         self.parents: list[tuple[str, int]] = []
         self.chosen: dict[str, tuple[str, int]] = {}
+        self.named: set[str] = set()
 
     def document(self) -> Document:
         self._header()
@@ -107,6 +120,7 @@ class _Vetting:
             self.text.lines,
             tuple(self.parents),
             self.chosen,
+            frozenset(self.named),
             summary=comments[0] if comments else "",
             composes=composes,
             problems=tuple(self.problems),
@@ -160,14 +174,13 @@ class _Vetting:
         return path in known and not inner
 
     def _sections(self, data: dict[str, Any]) -> dict[str, Any]:
-        """`scheduler: euler` in the body would replace a whole part by a word; a name there, a part by a mixture."""
+        """`scheduler: euler` in the body would replace a whole part by a word. A name there chooses the part."""
         kept = dict(data)
         for group in ("scheduler", "backend") if self.group == "recipe" else ():
             node = data.get(group)
             if isinstance(node, dict) and "name" in node:
                 kept[group] = {key: value for key, value in node.items() if key != "name"}
-                hint = f"to choose one: defaults: [override /{group}: NAME]"
-                self._refuse((group, "name"), f"a {group} is chosen as a whole, with its options", hint=hint)
+                self._names(group, node["name"])
         for group in GROUPS:
             if group not in data or isinstance(data[group], dict):
                 continue
@@ -176,6 +189,17 @@ class _Vetting:
             hint = EXTENDING if group == "recipe" else f"to choose one: defaults: [override /{group}: {value}]"
             self._refuse((group,), f"'{group}' holds keys and values here, not {value!r}", hint=hint)
         return kept
+
+    def _names(self, group: str, name: Any) -> None:
+        line = self.text.lines.get((group, "name"), 0)
+        refuse = functools.partial(self._refuse, (group, "name"))
+        if not isinstance(name, str) or not _any_name(group).match(name):
+            refuse(f"the name of a {group} is one name, not {name!r}")
+        elif group in self.chosen and self.chosen[group][0] != name:
+            refuse(f"the defaults choose the {group} {self.chosen[group][0]}", hint="keep one of the two")
+        elif group not in self.chosen:
+            self.chosen[group] = (name, line)
+            self.named.add(group)
 
     def _defaults(self, entries: Any) -> None:
         if not isinstance(entries, list):
@@ -210,7 +234,9 @@ class _Vetting:
         entry = f"- override /{group}: {option}"
         if group not in GROUPS:
             refuse(f"there is no group '{group}'", allowed=GROUPS, nearest=nearest(group, GROUPS))
-        elif not isinstance(option, str) or not _NAME.match(option):
+        elif not isinstance(option, str) or not (_THEIR_NAME if group in ("scheduler", "schedule") else _NAME).match(
+            option
+        ):
             refuse(f"the choice for '{group}' must be one name, not {option!r}")
         elif self.group == "config":
             self.chosen[group] = (option, line)
@@ -224,6 +250,10 @@ class _Vetting:
             refuse(f"'{group}' is chosen twice in these defaults")
         else:
             self.chosen[group] = (option, line)
+
+
+def _any_name(group: str) -> re.Pattern[str]:
+    return _THEIR_NAME if group in ("scheduler", "schedule") else _NAME
 
 
 def _refuser(vetting: _Vetting, line: int, said: str) -> Callable[..., None]:

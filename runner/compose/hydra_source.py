@@ -92,7 +92,7 @@ def _with_defaults(found: Document) -> dict[str, Any]:
     parents = [name for name, _ in found.parents if name in library.choices(found.group)]
     chosen = [
         {f"override /{group}": option}
-        for group, (option, _) in found.chosen.items()
+        for group, (option, _) in library.chosen(found.chosen).items()
         if option in library.choices(group)
     ]
     return {**found.data, "defaults": [*parents, "_self_", *chosen]}

@@ -12,6 +12,8 @@ from runner.compose.documents import Document, document
 from runner.errors import Problem, RecipeError, nearest
 from runner.registry import GROUPS, Library, scheduler_options
 
+SWAPPED = ("scheduler", "schedule")
+
 
 class Parts:
     """Follows the defaults of a library's files, collecting `problems`; a cycle raises RecipeError at once.
@@ -49,7 +51,7 @@ class Parts:
         if path is None:
             return None
         found = document(path, "recipe")
-        option = found.chosen.get(group, ("", 0))[0]
+        option = self.library.chosen(found.chosen).get(group, ("", 0))[0]
         if option in self.library.choices(group):
             return option
         made = (self._made_by(parent, group) for parent, _ in reversed(found.parents))
@@ -81,15 +83,31 @@ class Parts:
             if parent not in self.library.choices(group):
                 self.problems[unknown_choice(self.library, group, parent, where)] = None
             self.visit(group, parent, (*trail, name))
-        for chosen, (option, line) in found.chosen.items():
-            if option not in self.library.choices(chosen):
+        for chosen, (option, _) in found.chosen.items():
+            where = found.choice(chosen)
+            meant = self.library.meaning(chosen, option)
+            if meant is None:
                 self.doubtful.add(chosen)
-                where = f"{found.where(line)} defaults: override /{chosen}: {option}"
                 self.problems[unknown_choice(self.library, chosen, option, where)] = None
+            elif "schedule" in meant and chosen != "schedule" and "schedule" in found.chosen:
+                other = self.library.meaning("schedule", found.chosen["schedule"][0])
+                if other != {"schedule": meant["schedule"]}:
+                    self.problems[two_schedules(where, option, meant, found.choice("schedule"))] = None
+
+
+def two_schedules(where: str, name: str, meant: Mapping[str, str], other: str) -> Problem:
+    """The problem of a name that holds a schedule ("Euler a Karras") beside another schedule, chosen at `other`."""
+    what = f"'{name}' holds the schedule {meant['schedule']}, and another is chosen beside it"
+    return Problem(where, what, hint=f"keep one of them: write scheduler={meant['scheduler']}, or leave out {other}")
 
 
 def unknown_choice(library: Library, group: str, name: str, where: str) -> Problem:
     """The problem of naming a choice that a group does not have, with whatever was probably meant."""
+    theirs = library.names.sentence(group, name)
+    if theirs is None and group == "scheduler":
+        theirs = library.names.sentence("schedule", name)
+    if theirs:
+        return Problem(where, f"there is no {group} '{name}' yet", hint=theirs)
     names = tuple(library.choices(group))
     hint = _hint(library, group, name)
     return Problem(where, f"there is no {group} '{name}'", names, None if hint else nearest(name, names), hint)
@@ -97,8 +115,10 @@ def unknown_choice(library: Library, group: str, name: str, where: str) -> Probl
 
 def _hint(library: Library, group: str, name: str) -> str | None:
     for other in GROUPS:
-        if other != group and name in library.choices(other):
-            return f"'{name}' is a {other}: {other}={name}"
+        if other != group and (meant := library.meaning(other, name)):
+            words = " ".join(f"{one}={choice}" for one, choice in meant.items())
+            theirs = "; what others call scheduler is the schedule here" if (group, other) == SWAPPED else ""
+            return f"'{name}' is a {other}: {words}{theirs}"
     if group == "recipe" and name.endswith((".yaml", ".yml")):
         return f"a file is run by its path alone: run {name}"
     own = library.folders[0] if len(library.folders) > 1 else None
@@ -110,25 +130,6 @@ def _hint(library: Library, group: str, name: str) -> str | None:
         return f"a repository or folder is given as checkpoint.repo={name}"
     if name.startswith(("{", "[")):
         return f"a choice is one name; its keys are set one by one: {group}.KEY=value"
-    if group == "scheduler":
-        return _scheduler_hint(library, name)
-    return None
-
-
-def _scheduler_hint(library: Library, name: str) -> str | None:
-    if name in scheduler_options():
+    if group == "scheduler" and name in scheduler_options():
         return f"'{name}' is an option of schedulers: scheduler.{name}=VALUE"
-    same = [choice for choice in library.choices("scheduler") if name in _names(library, choice)]
-    return f"these choices are a {name}: {', '.join(same)}" if same else None
-
-
-def _names(library: Library, choice: str | None) -> set[object]:
-    """Scheduler classes named in a choice's file and in those it builds on."""
-    names: set[object] = set()
-    seen: set[str] = set()
-    while choice and choice not in seen and choice in library.choices("scheduler"):
-        seen.add(choice)
-        found = document(library.choices("scheduler")[choice], "scheduler")
-        names.add(str(found.data.get("name")))
-        choice = found.parents[0][0] if found.parents else None
-    return names
+    return None
