@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from components.errors import CheckpointError, reading
-from components.regular_files import open_regular, parse_json
+from components.regular_files import JsonError, open_regular, parse_json
 
 DTYPES = {
     "F64": ("float64", 8),
@@ -69,10 +69,12 @@ def read_header(path: Path) -> dict[str, TensorInfo]:
             raise CheckpointError(f"{path} is truncated: its header has {length:,} bytes, the whole file {size:,}.")
         raw = file.read(length)
     try:
-        header = parse_json(raw, "it")
+        header = parse_json(raw, path)
         entries = {k: v for k, v in header.items() if k != "__metadata__"}
-    except (ValueError, AttributeError) as error:
-        raise CheckpointError(f"{path} is corrupt: its header is not a JSON object ({error}).") from None
+    except JsonError as error:
+        raise CheckpointError(f"{path} is corrupt: its header is not a JSON object: it {error.what}.") from None
+    except AttributeError:
+        raise CheckpointError(f"{path} is corrupt: its header is not a JSON object.") from None
     tensors = {name: _entry(path, name, entry, size - 8 - length) for name, entry in entries.items()}
     spans = sorted(tuple(entry["data_offsets"]) for entry in entries.values())
     position = 0
