@@ -7,7 +7,6 @@ library takes as workspace of its own is not, nor is anything that grows neither
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -44,7 +43,9 @@ def unet_elements(
             skips.append(width * n)
         if level + 1 < len(widths):
             skips.append(width * positions[level + 1])
-    note((_resnet(widths[-1], widths[-1]) - widths[-1]) * positions[-1], attention(len(widths) - 1))
+    if config.mid_block_type is not None:
+        attending = attention(len(widths) - 1) if config.middle_attends else 0
+        note((_resnet(widths[-1], widths[-1]) - widths[-1]) * positions[-1], attending)
     attends = ["Attn" in kind for kind in config.up_block_types[::-1]]
     held = hidden = widths[-1]  # what a level was given stays until it is done
     for level in reversed(range(len(widths))):
@@ -62,12 +63,13 @@ def unet_elements(
 
 def context_elements(config: UNet2DConditionConfig, tokens: int, *, count: int = 1) -> int:
     """Elements of the keys and values that a run keeps of `count` prompts of so many tokens, at every layer."""
-    blocks, widths = _per_block(config, "transformer_layers_per_block"), config.block_out_channels
-    layers = _per_block(config, "layers_per_block")
-    down = [n if "Attn" in kind else 0 for n, kind in zip(layers, config.down_block_types, strict=True)]
-    up = [n + 1 if "Attn" in kind else 0 for n, kind in zip(layers, config.up_block_types[::-1], strict=True)]
-    times = [a + b + (level + 1 == len(widths)) for level, (a, b) in enumerate(zip(down, up, strict=True))]
-    return 2 * tokens * count * sum(map(math.prod, zip(times, blocks, widths, strict=True)))
+    depths, widths = config.depths, config.block_out_channels
+    numbers = widths[-1] * depths.middle if config.middle_attends else 0
+    for kinds, levels in ((config.down_block_types, depths.down), (config.up_block_types[::-1], depths.up)):
+        numbers += sum(
+            width * sum(deep) for kind, deep, width in zip(kinds, levels, widths, strict=True) if "Attn" in kind
+        )
+    return 2 * tokens * count * numbers
 
 
 def decoder_elements(config: AutoencoderKLConfig, size: Size, *, count: int = 1, scores: bool = False) -> int:
@@ -95,8 +97,6 @@ def _resnet(width_in: int, width_out: int) -> int:
 def _attention(config: UNet2DConditionConfig | UNet2DConfig, level: int, size: Size, count: int, scores: bool) -> int:
     width = config.block_out_channels[level]
     if isinstance(config, UNet2DConfig):
-        if not config.add_attention and level + 1 == len(config.block_out_channels):
-            return 0
         heads = width // (config.attention_head_dim or width)
         return _spatial(width, heads, size, count, scores)
     n = count * size[0] * size[1]

@@ -4,187 +4,68 @@ Shared by the torch and the JAX models and by planning, so nothing here imports 
 defaults and allowed values; it builds no network and reads no file.
 """
 
-import logging
-import types
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, fields
-from types import MappingProxyType
-from typing import Any, Self, get_args, get_origin, get_type_hints
+from dataclasses import dataclass
+from typing import Any, ClassVar, NamedTuple
 
-from components.errors import did_you_mean
-
-logger = logging.getLogger(__name__)
-
-ACTIVATIONS = ("silu", "swish", "mish", "gelu", "relu")
-
-
-def only(*values: Any) -> Any:
-    """A field that exists in the format but for which only `values` are implemented; the first is the default."""
-    return field(default=values[0], metadata={"only": values})
-
-
-@dataclass(frozen=True, kw_only=True)
-class ModelConfig(Mapping[str, Any]):
-    """Base of the configurations: attribute and item access, immutable, `dict` in and out.
-
-    `extra` keeps what a file holds besides the options (keys with a leading underscore, options of other libraries), so
-    that saving a model again loses nothing.
-
-    Raises:
-        ValueError: an option has a value that is not implemented, or options contradict each other.
-    """
-
-    extra: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "extra", MappingProxyType(dict(self.extra)))
-        kinds = get_type_hints(type(self))
-        for f in fields(self):
-            value = getattr(self, f.name)
-            if isinstance(value, list):
-                value = tuple(value)
-                object.__setattr__(self, f.name, value)
-            allowed = f.metadata.get("only")
-            if allowed is not None and value not in allowed:
-                self.refuse(f.name, allowed)
-            if f.name != "extra" and not _fits(value, kinds[f.name]):
-                self.refuse(f.name, str(f.type).replace("<class '", "").replace("'>", ""))
-        self.check()
-
-    def check(self) -> None:
-        """Check options against each other. Overridden by the configurations."""
-
-    def refuse(self, name: str, allowed: tuple[Any, ...] | str) -> None:
-        """Raise the error for an option whose value is not supported."""
-        expected = allowed if isinstance(allowed, str) else " or ".join(repr(v) for v in allowed)
-        raise ValueError(
-            f"{type(self).__name__}: {name}={getattr(self, name)!r} is not supported; expected {expected}."
-        )
-
-    @classmethod
-    def option_names(cls) -> tuple[str, ...]:
-        return tuple(f.name for f in fields(cls) if f.name != "extra")
-
-    @classmethod
-    def from_options(cls, **options: Any) -> Self:
-        """From keyword arguments. An unknown name is a TypeError that suggests the nearest one."""
-        for name in options:
-            if name not in cls.option_names():
-                hint = did_you_mean(name, cls.option_names()) or f" Options: {', '.join(cls.option_names())}."
-                raise TypeError(f"{cls.__name__} has no option {name!r}.{hint}")
-        return cls(**options)
-
-    @classmethod
-    def from_dict(cls, config: Mapping[str, Any]) -> Self:
-        """From the content of a `config.json`: unknown keys are kept in `extra`, with one warning that names them."""
-        known = {k: v for k, v in config.items() if k in cls.option_names()}
-        extra = {k: v for k, v in config.items() if k not in known}
-        unknown = sorted(k for k in extra if not k.startswith("_"))
-        if unknown:
-            logger.warning("%s: ignored unknown configuration keys %s.", cls.__name__, ", ".join(unknown))
-        return cls(**known, extra=extra)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Options and extra keys with JSON-ready values (tuples become lists)."""
-        options = {name: getattr(self, name) for name in self.option_names()}
-        return {k: _plain(v) for k, v in {**self.extra, **options}.items()}
-
-    def __deepcopy__(self, memo: Any) -> Self:
-        return self
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return type(self).from_dict, (self.to_dict(),)
-
-    def __getitem__(self, name: str, /) -> Any:
-        return getattr(self, name) if name in self.option_names() else self.extra[name]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter((*self.option_names(), *self.extra))
-
-    def __len__(self) -> int:
-        return len(tuple(iter(self)))
-
-    def check_blocks(self, allowed_down: tuple[str, ...], allowed_up: tuple[str, ...], *per_block: str) -> None:
-        """Block types are known ones, as many as there are widths; options given per block have as many entries."""
-        levels = len(self["block_out_channels"])
-        for name, allowed in (("down_block_types", allowed_down), ("up_block_types", allowed_up)):
-            for block in self[name]:
-                if block not in allowed:
-                    raise ValueError(
-                        f"{type(self).__name__}: {name} has {block!r}, which is not supported; "
-                        f"expected {' or '.join(allowed)}."
-                    )
-        for name in ("down_block_types", "up_block_types", *per_block):
-            value = self[name]
-            if isinstance(value, tuple) and len(value) != levels:
-                raise ValueError(
-                    f"{type(self).__name__}: {name} has {len(value)} entries and block_out_channels {levels}; "
-                    f"must provide the same number of each."
-                )
-
-    def check_activation(self) -> None:
-        if str(self["act_fn"]).lower() not in ACTIVATIONS:
-            self.refuse("act_fn", ACTIVATIONS)
-
-    def check_groups(self, *widths: int) -> None:
-        for width in widths:
-            if width % self["norm_num_groups"]:
-                raise ValueError(
-                    f"{type(self).__name__}: norm_num_groups={self['norm_num_groups']} does not divide "
-                    f"a width of {width} channels (block_out_channels={list(self['block_out_channels'])})."
-                )
-
-
-def _fits(value: Any, kind: Any) -> bool:
-    """Whether a value is of an annotated type: a class, None, a union of types, or a tuple of types."""
-    if get_origin(kind) is types.UnionType:
-        return any(_fits(value, option) for option in get_args(kind))
-    if get_origin(kind) is tuple:
-        inner = [a for a in get_args(kind) if a is not Ellipsis]
-        return isinstance(value, tuple) and all(any(_fits(v, i) for i in inner) for v in value)
-    if kind in (int, float) and isinstance(value, bool):
-        return False
-    return isinstance(value, int | float if kind is float else kind)
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, tuple | list):
-        return [_plain(v) for v in value]
-    return value
+from components.config_values import DEEPEST, ModelConfig, only, within
 
 
 @dataclass(frozen=True, kw_only=True)
 class AutoencoderKLConfig(ModelConfig):
-    """Options of `AutoencoderKL`. Defaults are those the checkpoint format assumes for absent keys."""
+    """Options of `AutoencoderKL`. Defaults are those the checkpoint format assumes for absent keys.
+
+    A null `scaling_factor` is the default: no network reads it, and what does cannot do without.
+    """
+
+    described: ClassVar[str] = "AutoencoderKL"
 
     in_channels: int = 3
     out_channels: int = 3
     down_block_types: tuple[str, ...] = ("DownEncoderBlock2D",)
     up_block_types: tuple[str, ...] = ("UpDecoderBlock2D",)
     block_out_channels: tuple[int, ...] = (64,)
-    layers_per_block: int = 1
+    layers_per_block: int = within(1, 1, DEEPEST)
     act_fn: str = "silu"
     latent_channels: int = 4
     norm_num_groups: int = 32
-    sample_size: int = 32
-    scaling_factor: float = 0.18215
+    sample_size: int | tuple[int, int] = 32
+    scaling_factor: float | None = 0.18215
     shift_factor: float | None = None
     latents_mean: tuple[float, ...] | None = None
     latents_std: tuple[float, ...] | None = None
-    force_upcast: bool = True
-    use_quant_conv: bool = True
-    use_post_quant_conv: bool = True
-    mid_block_add_attention: bool = True
+    force_upcast: bool | None = True
+    use_quant_conv: bool | None = True
+    use_post_quant_conv: bool | None = True
+    mid_block_add_attention: bool | None = True
 
     def check(self) -> None:
         self.check_blocks(("DownEncoderBlock2D",), ("UpDecoderBlock2D",))
         self.check_activation()
         self.check_groups(*self.block_out_channels)
+        self.check_nonzero("scaling_factor")
 
     @property
     def scale(self) -> int:
         """Pixels per latent, along each side."""
         return 2 ** (len(self.block_out_channels) - 1)
+
+    @property
+    def latent_scale(self) -> float:
+        """What latents are multiplied by for the U-Net."""
+        return type(self).scaling_factor if self.scaling_factor is None else self.scaling_factor
+
+    @property
+    def tile_size(self) -> int:
+        """Pixels along a side that the network was trained on, the first of two."""
+        return self.sample_size[0] if isinstance(self.sample_size, tuple) else self.sample_size
+
+
+class Depths(NamedTuple):
+    """Transformer blocks of every attention over the text: level by level, those of its first resnet first."""
+
+    down: tuple[tuple[int, ...], ...]
+    middle: int
+    up: tuple[tuple[int, ...], ...]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -192,43 +73,47 @@ class UNet2DConditionConfig(ModelConfig):
     """Options of `UNet2DConditionModel`. Defaults are those the checkpoint format assumes for absent keys.
 
     `attention_head_dim` is, by a historic misnomer of the format, the *number* of heads (per block, if several).
+    `mid_block_type` null is no middle at all. `resnet_skip_time_act`, `resnet_out_scale_factor` and
+    `addition_embed_type_num_heads` are read by kinds of blocks and embeddings that are not here.
     """
+
+    described: ClassVar[str] = "UNet2DConditionModel"
 
     sample_size: int | tuple[int, int] | None = None
     in_channels: int = 4
     out_channels: int = 4
-    center_input_sample: bool = False
-    flip_sin_to_cos: bool = True
+    center_input_sample: bool | None = False
+    flip_sin_to_cos: bool | None = True
     freq_shift: float = 0
     down_block_types: tuple[str, ...] = ("CrossAttnDownBlock2D",) * 3 + ("DownBlock2D",)
-    mid_block_type: str = only("UNetMidBlock2DCrossAttn")
+    mid_block_type: str | None = only("UNetMidBlock2DCrossAttn", "UNetMidBlock2D", None)
     up_block_types: tuple[str, ...] = ("UpBlock2D",) + ("CrossAttnUpBlock2D",) * 3
-    only_cross_attention: bool = only(False)
+    only_cross_attention: bool | tuple[bool, ...] = False
     block_out_channels: tuple[int, ...] = (320, 640, 1280, 1280)
-    layers_per_block: int | tuple[int, ...] = 2
-    downsample_padding: int = 1
+    layers_per_block: int | tuple[int, ...] = within(2, 1, DEEPEST)
+    downsample_padding: int = only(1, 0)
     mid_block_scale_factor: float = 1
-    dropout: float = 0.0
+    dropout: float = within(0.0, 0, 1)
     act_fn: str = "silu"
     norm_num_groups: int = 32
-    norm_eps: float = 1e-5
+    norm_eps: float = within(1e-5, 0)
     cross_attention_dim: int | tuple[int, ...] = 1280
-    transformer_layers_per_block: int | tuple[int, ...] = 1
-    reverse_transformer_layers_per_block: None = only(None)
+    transformer_layers_per_block: int | tuple[int | tuple[int, ...], ...] = within(1, 0, DEEPEST)
+    reverse_transformer_layers_per_block: tuple[int | tuple[int, ...], ...] | None = within(None, 0, DEEPEST)
     encoder_hid_dim: None = only(None)
     encoder_hid_dim_type: None = only(None)
     attention_head_dim: int | tuple[int, ...] = 8
     num_attention_heads: None = only(None)
-    dual_cross_attention: bool = only(False)
-    use_linear_projection: bool = False
+    dual_cross_attention: bool | None = only(False, None)
+    use_linear_projection: bool | None = False
     class_embed_type: None = only(None)
     addition_embed_type: str | None = only(None, "text_time")
     addition_time_embed_dim: int | None = None
     num_class_embeds: None = only(None)
-    upcast_attention: bool = False
+    upcast_attention: bool | None = False
     resnet_time_scale_shift: str = only("default", "scale_shift")
-    resnet_skip_time_act: bool = only(False)
-    resnet_out_scale_factor: float = only(1.0)
+    resnet_skip_time_act: bool | None = False
+    resnet_out_scale_factor: float | None = 1.0
     time_embedding_type: str = only("positional")
     time_embedding_dim: int | None = None
     time_embedding_act_fn: None = only(None)
@@ -237,69 +122,120 @@ class UNet2DConditionConfig(ModelConfig):
     conv_in_kernel: int = only(3)
     conv_out_kernel: int = only(3)
     projection_class_embeddings_input_dim: int | None = None
-    attention_type: str = only("default")
-    class_embeddings_concat: bool = only(False)
+    attention_type: str | None = only("default", None)
+    class_embeddings_concat: bool | None = only(False, None)
     mid_block_only_cross_attention: bool | None = only(None, False)
     cross_attention_norm: None = only(None)
-    addition_embed_type_num_heads: int = 64
+    addition_embed_type_num_heads: int | None = 64
 
     def check(self) -> None:
         self.check_blocks(
             ("CrossAttnDownBlock2D", "DownBlock2D"),
             ("CrossAttnUpBlock2D", "UpBlock2D"),
+            "only_cross_attention",
             "layers_per_block",
             "cross_attention_dim",
             "transformer_layers_per_block",
+            "reverse_transformer_layers_per_block",
             "attention_head_dim",
         )
+        if self.only_cross_attention not in (False, (False,) * len(self.block_out_channels)):
+            self.refuse("only_cross_attention", (False,))
         self.check_activation()
+        self.check_nonzero("mid_block_scale_factor")
         self.check_groups(*self.block_out_channels)
-        for width, heads in zip(self.block_out_channels, self.per_block("attention_head_dim"), strict=True):
-            if width % heads:
+        heads = self.per_block("attention_head_dim")
+        for level, width in enumerate(self.block_out_channels):
+            if attends(self, level) and width % heads[level]:
                 self.refuse("attention_head_dim", f"numbers of heads that divide the widths {self.block_out_channels}")
         if self.addition_embed_type == "text_time":
             for name in ("addition_time_embed_dim", "projection_class_embeddings_input_dim"):
                 if self[name] is None:
                     self.refuse(name, "a number, because addition_embed_type is 'text_time'")
+        self._check_depths()
+
+    def _check_depths(self) -> None:
+        down, up = "transformer_layers_per_block", "reverse_transformer_layers_per_block"
+        if self[up] is None and any(isinstance(entry, tuple) for entry in self.per_block(down)):
+            self.refuse(up, f"a list, because {down} has lists in it, which say nothing of the way up")
+        if () in (*self.per_block(down), *(self[up] or ())):
+            self.refuse(down if () in self.per_block(down) else up, "lists that are not empty")
+        wanted = self.per_block("layers_per_block")
+        for name, kinds, found, extra in (
+            (down, self.down_block_types, self.depths.down, 0),
+            (up, self.up_block_types[::-1], self.depths.up, 1),
+        ):
+            for level, kind in enumerate(kinds):
+                if kind.startswith("CrossAttn") and len(found[level]) < wanted[level] + extra:
+                    self.refuse(name, f"{wanted[level] + extra} numbers where a block of that many layers has a list")
+
+    @property
+    def middle_attends(self) -> bool:
+        return self.mid_block_type == "UNetMidBlock2DCrossAttn"
 
     def per_block(self, name: str) -> tuple[Any, ...]:
         """An option given once or per block, as one entry per block."""
         value = self[name]
         return value if isinstance(value, tuple) else (value,) * len(self.block_out_channels)
 
+    @property
+    def depths(self) -> Depths:
+        """How deep each attention over the text is, by `transformer_layers_per_block` and its reverse.
+
+        The latter is listed from the deepest level upwards. The middle is as deep as the deepest level's first.
+        """
+        down = self.per_block("transformer_layers_per_block")
+        up = (
+            down
+            if self.reverse_transformer_layers_per_block is None
+            else self.reverse_transformer_layers_per_block[::-1]
+        )
+        layers = self.per_block("layers_per_block")
+        levels = [_repeated(depth, n) for depth, n in zip(down, layers, strict=True)]
+        return Depths(
+            tuple(levels), levels[-1][0], tuple(_repeated(depth, n + 1) for depth, n in zip(up, layers, strict=True))
+        )
+
+
+def _repeated(depth: int | tuple[int, ...], times: int) -> tuple[int, ...]:
+    return depth[:times] if isinstance(depth, tuple) else (depth,) * times
+
 
 @dataclass(frozen=True, kw_only=True)
 class UNet2DConfig(ModelConfig):
     """Options of `UNet2DModel`. Defaults are those the checkpoint format assumes for absent keys.
 
-    `attention_head_dim` is here what it says, the width of a head; null is one head over all channels.
+    `attention_head_dim` is here what it says, the width of a head; null is one head over all channels. Null is no
+    middle at all for `mid_block_type`, and a convolution for `downsample_type` and `upsample_type`.
     """
+
+    described: ClassVar[str] = "UNet2DModel"
 
     sample_size: int | tuple[int, int] | None = None
     in_channels: int = 3
     out_channels: int = 3
-    center_input_sample: bool = False
+    center_input_sample: bool | None = False
     time_embedding_type: str = only("positional")
     time_embedding_dim: int | None = None
     freq_shift: float = 0
-    flip_sin_to_cos: bool = True
+    flip_sin_to_cos: bool | None = True
     down_block_types: tuple[str, ...] = ("DownBlock2D",) + ("AttnDownBlock2D",) * 3
-    mid_block_type: str | None = only("UNetMidBlock2D")
+    mid_block_type: str | None = only("UNetMidBlock2D", None)
     up_block_types: tuple[str, ...] = ("AttnUpBlock2D",) * 3 + ("UpBlock2D",)
     block_out_channels: tuple[int, ...] = (224, 448, 672, 896)
-    layers_per_block: int = 2
+    layers_per_block: int = within(2, 1, DEEPEST)
     mid_block_scale_factor: float = 1
-    downsample_padding: int = 1
-    downsample_type: str = only("conv")
-    upsample_type: str = only("conv")
-    dropout: float = 0.0
+    downsample_padding: int = only(1, 0)
+    downsample_type: str | None = only("conv", None)
+    upsample_type: str | None = only("conv", None)
+    dropout: float = within(0.0, 0, 1)
     act_fn: str = "silu"
     attention_head_dim: int | None = 8
     norm_num_groups: int = 32
     attn_norm_num_groups: None = only(None)
-    norm_eps: float = 1e-5
+    norm_eps: float = within(1e-5, 0)
     resnet_time_scale_shift: str = only("default")
-    add_attention: bool = True
+    add_attention: bool | None = True
     class_embed_type: None = only(None)
     num_class_embeds: None = only(None)
     num_train_timesteps: int | None = None
@@ -307,7 +243,18 @@ class UNet2DConfig(ModelConfig):
     def check(self) -> None:
         self.check_blocks(("AttnDownBlock2D", "DownBlock2D"), ("AttnUpBlock2D", "UpBlock2D"))
         self.check_activation()
+        self.check_nonzero("mid_block_scale_factor")
         self.check_groups(*self.block_out_channels)
-        for width in self.block_out_channels:
-            if self.attention_head_dim is not None and width % self.attention_head_dim:
+        for level, width in enumerate(self.block_out_channels):
+            if attends(self, level) and width % (self.attention_head_dim or width):
                 self.refuse("attention_head_dim", f"a divisor of the widths {list(self.block_out_channels)}")
+
+    @property
+    def middle_attends(self) -> bool:
+        return self.mid_block_type is not None and bool(self.add_attention)
+
+
+def attends(config: UNet2DConditionConfig | UNet2DConfig, level: int) -> bool:
+    """Whether anything at this level of a U-Net, 0 at the top, attends: on the way down, up, or in the middle."""
+    middle = config.middle_attends and level + 1 == len(config.block_out_channels)
+    return middle or "Attn" in config.down_block_types[level] + config.up_block_types[-1 - level]

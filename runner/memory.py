@@ -132,6 +132,6 @@ def _decoding(plan: Plan, count: int, width: int, device: str, scores: bool) -> 
     together = 1 if single else min(count, decoded_at_once(device, plan.height * plan.width))
     size = plan.latent_shape[1:]
     if choice.vae_tiling:
-        tile = vae.sample_size // vae.scale
+        tile = vae.tile_size // vae.scale
         size = min(size[0], tile), min(size[1], tile)
     return pictures + decoder_elements(vae, size, count=together, scores=scores) * width

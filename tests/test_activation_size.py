@@ -62,6 +62,24 @@ def test_what_a_run_keeps_of_its_prompts(name: str) -> None:
     assert sum(k.numel() + v.numel() for k, v in kept.values()) == context_elements(unet.config, 7, count=3)
 
 
+SSD_1B = {
+    "layers_per_block": 1,
+    "transformer_layers_per_block": [0, [1], [2]],
+    "reverse_transformer_layers_per_block": [[3, 1], [2, 1], 0],
+}
+
+
+@pytest.mark.parametrize("middle", [None, "UNetMidBlock2D", "UNetMidBlock2DCrossAttn"])
+def test_networks_without_a_middle_or_of_several_depths(middle: str | None) -> None:
+    real = REAL["stable-diffusion-xl-base-1.0"]["unet"]
+    changes = {"attention_head_dim": 5, "cross_attention_dim": 32, "addition_embed_type": None}
+    unet = ready(UNet2DConditionModel.from_config(narrow(real, **changes, **SSD_1B, mid_block_type=middle)))
+    x, context = torch.randn(2, 4, 24, 24), Context(torch.randn(2, 7, 32))
+    near(4 * unet_elements(unet.config, (24, 24), count=2), peak_bytes(lambda: unet(x, 5, context.states)))
+    unet(x, 5, context)
+    assert sum(k.numel() + v.numel() for k, v in context._made.values()) == context_elements(unet.config, 7, count=2)
+
+
 @pytest.mark.parametrize("name", ["ddpm-cifar10-32", "ddpm-celebahq-256"])
 def test_unconditional_unets(name: str) -> None:
     unet = ready(UNet2DModel.from_config(narrow(REAL[name]["unet"])))

@@ -70,7 +70,7 @@ def _resnet(config: AutoencoderKLConfig) -> dict[str, Any]:
 def _attention(config: AutoencoderKLConfig) -> AttentionMaker | None:
     if not config.mid_block_add_attention:
         return None
-    return lambda channels: SpatialAttention(channels, groups=config.norm_num_groups, eps=EPS)
+    return lambda channels, _: SpatialAttention(channels, groups=config.norm_num_groups, eps=EPS)
 
 
 class Encoder(nnx.Module):

@@ -13,9 +13,9 @@ from jax.typing import DTypeLike
 
 from components.checkpoint import open_checkpoint
 from components.component_files import ComponentFiles
+from components.config_values import ModelConfig
 from components.errors import CheckpointError
 from components.jax_models.loading import Device, load_state
-from components.model_config import ModelConfig
 
 M = TypeVar("M", bound="Model")
 
@@ -38,9 +38,6 @@ class Model(nnx.Module):
         """
         if isinstance(config, cls.config_class):
             return cls(config)
-        described = str(config.get("_class_name", cls.__name__)).removeprefix("Flax")
-        if described != cls.__name__:
-            raise ValueError(f"The configuration describes a {described}, not a {cls.__name__}.")
         return cls(cls.config_class.from_dict(config))
 
     @classmethod

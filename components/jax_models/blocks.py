@@ -1,7 +1,8 @@
 """The levels of a U-Net or autoencoder: resnets, each with its attention where the level has them, then a resampler.
 
 The twin of torch_models/blocks.py. What an attention is (transformer over a text, self-attention, nothing) is decided
-by the caller, who hands a maker `attention(channels) -> module`; the module is called as `attention(x, context)`.
+by the caller, who hands a maker `attention(channels, i) -> module` of what follows resnet i; the module is called as
+`attention(x, context)`.
 """
 
 from collections.abc import Callable, Sequence
@@ -13,14 +14,15 @@ from jax import Array
 
 from components.jax_models.layers import Downsample, ResnetBlock, Upsample
 
-AttentionMaker = Callable[[int], Callable[..., Array]]
+AttentionMaker = Callable[[int, int], Callable[..., Array]]
 
 
 class _Level(nnx.Module):
     """Resnets of the given (in, out) widths, each with its attention."""
 
     def __init__(self, widths: list[tuple[int, int]], attention: AttentionMaker | None, resnet: dict[str, Any]) -> None:
-        self.attentions = nnx.List(attention(width_out) for _, width_out in widths) if attention is not None else None
+        made = (attention(width_out, i) for i, (_, width_out) in enumerate(widths)) if attention is not None else None
+        self.attentions = nnx.List(made) if made is not None else None
         self.resnets = nnx.List(ResnetBlock(width_in, width_out, **resnet) for width_in, width_out in widths)
 
     def layer(self, i: int, x: Array, temb: Array | None, context: Array | None) -> Array:
@@ -91,17 +93,19 @@ class UpBlock(_Level):
 
 
 class MidBlock(nnx.Module):
-    """Resnet, attention, resnet at the lowest level; no attention: two resnets."""
+    """Resnet, attention, resnet at the lowest level; no attention: just resnets, two if nothing is said."""
 
-    def __init__(self, channels: int, *, resnet: dict[str, Any], attention: AttentionMaker | None = None) -> None:
-        self.attentions = nnx.List([attention(channels)]) if attention is not None else None
-        self.resnets = nnx.List(ResnetBlock(channels, channels, **resnet) for _ in range(2))
+    def __init__(
+        self, channels: int, *, resnet: dict[str, Any], attention: AttentionMaker | None = None, layers: int = 2
+    ) -> None:
+        self.attentions = nnx.List([attention(channels, 0)]) if attention is not None else None
+        self.resnets = nnx.List(ResnetBlock(channels, channels, **resnet) for _ in range(layers))
 
     def __call__(self, x: Array, temb: Array | None = None, context: Array | None = None) -> Array:
         x = self.resnets[0](x, temb)
         if self.attentions is not None:
             x = self.attentions[0](x, context)
-        return self.resnets[1](x, temb)
+        return self.resnets[1](x, temb) if len(self.resnets) > 1 else x
 
 
 def down_levels(

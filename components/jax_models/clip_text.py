@@ -16,12 +16,12 @@ from jax.typing import DTypeLike
 
 from components.clip_files import TEXT_ENCODERS, prefixed_as
 from components.component_files import ComponentFiles
+from components.config_values import ModelConfig
 from components.errors import CheckpointError
 from components.jax_models.base import Model
 from components.jax_models.layers import exact_gelu
 from components.jax_models.loading import Device, load_state
 from components.jax_models.primitives import Embed, LayerNorm, Linear
-from components.model_config import ModelConfig
 
 
 def quick_gelu(x: Array) -> Array:

@@ -67,7 +67,7 @@ def _resnet(config: AutoencoderKLConfig) -> dict[str, Any]:
 def _attention(config: AutoencoderKLConfig) -> AttentionMaker | None:
     if not config.mid_block_add_attention:
         return None
-    return lambda channels: SpatialAttention(channels, groups=config.norm_num_groups, eps=EPS)
+    return lambda channels, _: SpatialAttention(channels, groups=config.norm_num_groups, eps=EPS)
 
 
 class Encoder(nn.Module):
@@ -145,7 +145,7 @@ class AutoencoderKL(Model):
 
     def enable_tiling(self, enabled: bool = True, tile_size: int | None = None) -> None:
         """Work on images larger than `tile_size` pixels a side (default: the configured sample_size) in tiles of it."""
-        self.tile_size = (tile_size or self.config.sample_size) if enabled else None
+        self.tile_size = (tile_size or self.config.tile_size) if enabled else None
 
     def enable_slicing(self, enabled: bool = True) -> None:
         """Encode and decode one image of a batch at a time: less memory, no other effect."""

@@ -9,8 +9,8 @@ from torch import nn
 
 from components.checkpoint import open_checkpoint
 from components.component_files import ComponentFiles
+from components.config_values import ModelConfig
 from components.errors import CheckpointError
-from components.model_config import ModelConfig
 from components.torch_models.loading import load_state
 from components.torch_models.saving import save_config, save_weights
 
@@ -36,9 +36,6 @@ class Model(nn.Module):
         """
         if isinstance(config, cls.config_class):
             return cls(config)
-        described = str(config.get("_class_name", cls.__name__)).removeprefix("Flax")
-        if described != cls.__name__:
-            raise ValueError(f"The configuration describes a {described}, not a {cls.__name__}.")
         return cls(cls.config_class.from_dict(config))
 
     @classmethod

@@ -1,7 +1,7 @@
 """The levels of a U-Net or autoencoder: resnets, each with its attention where the level has them, then a resampler.
 
 What an attention is (transformer over a text, self-attention, nothing) is decided by the caller, who hands a maker
-`attention(channels) -> module`; the module is called as `attention(x, context)`. As in layers.py the order of the
+`attention(channels, i) -> module`; the module is called as `attention(x, context)`. As in layers.py the order of the
 statements fixes names, order and random initialisation: resnets and attentions are *made* alternately, but *registered*
 attentions first.
 """
@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from components.torch_models.layers import Context, Downsample, ResnetBlock, Upsample, as_many
 
-AttentionMaker = Callable[[int], nn.Module]
+AttentionMaker = Callable[[int, int], nn.Module]
 
 
 class _Level(nn.Module):
@@ -26,10 +26,10 @@ class _Level(nn.Module):
     def __init__(self, widths: list[tuple[int, int]], attention: AttentionMaker | None, resnet: dict[str, Any]) -> None:
         super().__init__()
         resnets, attentions = [], []
-        for width_in, width_out in widths:
+        for i, (width_in, width_out) in enumerate(widths):
             resnets.append(ResnetBlock(width_in, width_out, **resnet))
             if attention is not None:
-                attentions.append(attention(width_out))
+                attentions.append(attention(width_out, i))
         self.attentions = nn.ModuleList(attentions) if attention is not None else None
         self.resnets = nn.ModuleList(resnets)
 
@@ -105,19 +105,22 @@ class UpBlock(_Level):
 
 
 class MidBlock(nn.Module):
-    """Resnet, attention, resnet at the lowest level; no attention: two resnets."""
+    """Resnet, attention, resnet at the lowest level; no attention: just resnets, two if nothing is said."""
 
-    def __init__(self, channels: int, *, resnet: dict[str, Any], attention: AttentionMaker | None = None) -> None:
+    def __init__(
+        self, channels: int, *, resnet: dict[str, Any], attention: AttentionMaker | None = None, layers: int = 2
+    ) -> None:
         super().__init__()
         first = ResnetBlock(channels, channels, **resnet)
-        self.attentions = nn.ModuleList([attention(channels)]) if attention is not None else None
-        self.resnets = nn.ModuleList([first, ResnetBlock(channels, channels, **resnet)])
+        self.attentions = nn.ModuleList([attention(channels, 0)]) if attention is not None else None
+        rest = (ResnetBlock(channels, channels, **resnet) for _ in range(1, layers))
+        self.resnets = nn.ModuleList([first, *rest])
 
     def forward(self, x: Tensor, temb: Tensor | None = None, context: Tensor | Context | None = None) -> Tensor:
         x = self.resnets[0](x, temb)
         if self.attentions is not None:
             x = self.attentions[0](x, context)
-        return self.resnets[1](x, temb)
+        return self.resnets[1](x, temb) if len(self.resnets) > 1 else x
 
 
 def down_levels(

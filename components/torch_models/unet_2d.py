@@ -43,22 +43,26 @@ class UNet2DModel(Model):
             widths, layers, self._attentions(config.down_block_types), resnet=resnet, padding=config.downsample_padding
         )
         self.up_blocks = nn.ModuleList()  # registered before the middle, made after it
-        self.mid_block = MidBlock(
-            widths[-1],
-            resnet={**resnet, "output_scale_factor": config.mid_block_scale_factor},
-            attention=self._attention(config.mid_block_scale_factor) if config.add_attention else None,
-        )
+        self.mid_block = self._middle(resnet) if config.mid_block_type is not None else None
         self.up_blocks.extend(up_levels(widths, layers, self._attentions(config.up_block_types[::-1]), resnet=resnet))
         self.conv_norm_out = nn.GroupNorm(config.norm_num_groups, widths[0], config.norm_eps)
         self.act = activation("silu")
         self.conv_out = Convolution(widths[0], config.out_channels, 3, padding=1)
+
+    def _middle(self, resnet: dict[str, Any]) -> MidBlock:
+        config = self.config
+        return MidBlock(
+            config.block_out_channels[-1],
+            resnet={**resnet, "output_scale_factor": config.mid_block_scale_factor},
+            attention=self._attention(config.mid_block_scale_factor) if config.middle_attends else None,
+        )
 
     def _attentions(self, block_types: Sequence[str]) -> list[AttentionMaker | None]:
         return [self._attention() if kind.startswith("Attn") else None for kind in block_types]
 
     def _attention(self, output_scale_factor: float = 1.0) -> AttentionMaker:
         config = self.config
-        return lambda channels: SpatialAttention(
+        return lambda channels, _: SpatialAttention(
             channels,
             channels // (config.attention_head_dim or channels),
             groups=config.norm_num_groups,
@@ -79,7 +83,7 @@ class UNet2DModel(Model):
         sinusoid = timestep_embedding(
             timesteps,
             config.block_out_channels[0],
-            flip_sin_to_cos=config.flip_sin_to_cos,
+            flip_sin_to_cos=bool(config.flip_sin_to_cos),
             freq_shift=config.freq_shift,
         )
         temb = self.time_embedding(sinusoid.to(x.dtype))
@@ -88,7 +92,8 @@ class UNet2DModel(Model):
         for block in self.down_blocks:
             x, states = block(x, temb)
             skips += states
-        x = self.mid_block(x, temb)
+        if self.mid_block is not None:
+            x = self.mid_block(x, temb)
         for block in self.up_blocks:
             x = block(x, temb, None, skips)
         return UNetOutput(self.conv_out(self.act(self.conv_norm_out(x), inplace=free())))

@@ -54,32 +54,47 @@ class UNet2DConditionModel(Model):
         }
         layers = config.per_block("layers_per_block")
         self.down_blocks = down_levels(
-            widths, layers, self._attentions(config.down_block_types), resnet=resnet, padding=config.downsample_padding
+            widths,
+            layers,
+            self._attentions(config.down_block_types, config.depths.down),
+            resnet=resnet,
+            padding=config.downsample_padding,
         )
         self.up_blocks = nn.ModuleList()  # registered before the middle, made after it
-        self.mid_block = MidBlock(
-            widths[-1],
-            resnet={**resnet, "output_scale_factor": config.mid_block_scale_factor},
-            attention=self._attention(len(widths) - 1),
+        self.mid_block = self._middle(resnet) if config.mid_block_type is not None else None
+        self.up_blocks.extend(
+            up_levels(widths, layers, self._attentions(config.up_block_types[::-1], config.depths.up), resnet=resnet)
         )
-        self.up_blocks.extend(up_levels(widths, layers, self._attentions(config.up_block_types[::-1]), resnet=resnet))
         self.conv_norm_out = nn.GroupNorm(config.norm_num_groups, widths[0], config.norm_eps)
         self.act = activation(config.act_fn)
         self.conv_out = Convolution(widths[0], config.out_channels, 3, padding=1)
 
-    def _attentions(self, block_types: Sequence[str]) -> list[AttentionMaker | None]:
-        """What attends at each level, given the levels' block types."""
-        return [self._attention(i) if kind.startswith("CrossAttn") else None for i, kind in enumerate(block_types)]
-
-    def _attention(self, level: int) -> AttentionMaker:
+    def _middle(self, resnet: dict[str, Any]) -> MidBlock:
         config = self.config
-        return lambda channels: Transformer(
+        deepest = len(config.block_out_channels) - 1
+        return MidBlock(
+            config.block_out_channels[deepest],
+            resnet={**resnet, "output_scale_factor": config.mid_block_scale_factor},
+            attention=self._attention(deepest, [config.depths.middle]) if config.middle_attends else None,
+            layers=2 if config.middle_attends else 1,
+        )
+
+    def _attentions(self, block_types: Sequence[str], depths: Sequence[Sequence[int]]) -> list[AttentionMaker | None]:
+        """What attends at each level, given the levels' block types and how deep each of their attentions is."""
+        return [
+            self._attention(level, depths[level]) if kind.startswith("CrossAttn") else None
+            for level, kind in enumerate(block_types)
+        ]
+
+    def _attention(self, level: int, depths: Sequence[int]) -> AttentionMaker:
+        config = self.config
+        return lambda channels, i: Transformer(
             channels,
             config.per_block("attention_head_dim")[level],
             config.per_block("cross_attention_dim")[level],
-            layers=config.per_block("transformer_layers_per_block")[level],
+            layers=depths[i],
             groups=config.norm_num_groups,
-            linear_projection=config.use_linear_projection,
+            linear_projection=bool(config.use_linear_projection),
             dropout=config.dropout,
         )
 
@@ -124,15 +139,17 @@ class UNet2DConditionModel(Model):
         for block in self.down_blocks:
             x, states = block(x, temb, encoder_hidden_states)
             skips += states
-        x = self.mid_block(x, temb, encoder_hidden_states)
+        if self.mid_block is not None:
+            x = self.mid_block(x, temb, encoder_hidden_states)
         for block in self.up_blocks:
             x = block(x, temb, encoder_hidden_states, skips)
+        x = as_many(x, encoder_hidden_states)  # of a network that nowhere looks at them
         return UNetOutput(self.conv_out(self.act(self.conv_norm_out(x), inplace=free())))
 
     def _sinusoid(self, timesteps: Tensor, dim: int, like: Tensor) -> Tensor:
         config = self.config
         sinusoid = timestep_embedding(
-            timesteps, dim, flip_sin_to_cos=config.flip_sin_to_cos, freq_shift=config.freq_shift
+            timesteps, dim, flip_sin_to_cos=bool(config.flip_sin_to_cos), freq_shift=config.freq_shift
         )
         return sinusoid.to(like.dtype)
 

@@ -127,7 +127,7 @@ def draw_images(layout: Layout, structure: nnx.GraphDef, parameters: Any, latent
     """Latents (B, C, h, w) as the UNet scales them to images (B, 3, H, W) in [0, 1], float32."""
     vae, dtype = nnx.merge(structure, parameters), dtype_of(parameters)
     config = vae.config
-    latents = latents / config.scaling_factor
+    latents = latents / config.latent_scale
     if config.latents_mean is not None and config.latents_std is not None:
         latents = latents * per_channel(config.latents_std) + per_channel(config.latents_mean)
     with precision(dtype), layout.at_hand():

@@ -223,7 +223,7 @@ def load_component(name: str, files: ComponentFiles, device: torch.device, dtype
 
 def _unscaled(latents: Tensor, config: Any) -> Tensor:
     """What the autoencoder calls these latents: the UNet's are scaled, and standardised where it has statistics."""
-    latents = latents / config.scaling_factor
+    latents = latents / config.latent_scale
     if config.latents_mean is None or config.latents_std is None:
         return latents
     mean, std = (

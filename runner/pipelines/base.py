@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
-    from components.model_config import ModelConfig
+    from components.config_values import ModelConfig
     from components.schedulers.base import Scheduler
     from runner.backends.base import Array, Backend, Conditioning, Guidance
     from runner.errors import Problem

@@ -31,7 +31,10 @@ DDPM = {
 }
 
 
-@pytest.mark.parametrize("options", [{}, DDPM], ids=["defaults", "ddpm-cifar10-32"])
+BARE = {"mid_block_type": None, "flip_sin_to_cos": None, "upsample_type": None}
+
+
+@pytest.mark.parametrize("options", [{}, DDPM, BARE], ids=["defaults", "ddpm-cifar10-32", "no middle, nulls"])
 def test_output_equals_torch(options: dict[str, Any], tmp_path: Path) -> None:
     torch.manual_seed(0)
     reference = TorchUNet(**TWO_LEVELS, **options).eval()

@@ -41,10 +41,20 @@ LCM = {
     "freq_shift": 1,
     "act_fn": "gelu",
 }
+DEPTHS = {
+    "layers_per_block": 2,
+    "down_block_types": ("CrossAttnDownBlock2D",) * 2,
+    "up_block_types": ("CrossAttnUpBlock2D",) * 2,
+    "transformer_layers_per_block": [1, [3, 0]],
+    "reverse_transformer_layers_per_block": [[1, 0, 2], 1],
+}
 CONFIGS: dict[str, dict[str, Any]] = {
     "convolutional projection": SD1,
     "linear projection, text_time": SD1 | XL,
     "guidance embedding, scale_shift": SD1 | LCM,
+    "no middle, nulls": SD1 | {"mid_block_type": None, "flip_sin_to_cos": None, "use_linear_projection": None},
+    "middle without text": SD1 | {"mid_block_type": "UNetMidBlock2D"},
+    "depth by attention": SD1 | DEPTHS,
 }
 
 

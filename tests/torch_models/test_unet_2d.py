@@ -19,6 +19,7 @@ CONFIGS = {
         "up_block_types": ("UpBlock2D", "UpBlock2D", "AttnUpBlock2D", "UpBlock2D"),
     },
     "scaled": {"mid_block_scale_factor": 1.7, "center_input_sample": True, "act_fn": "mish", "time_embedding_dim": 24},
+    "no_middle": {"mid_block_type": None},
     "no_middle_attention": {"add_attention": False, "layers_per_block": 1, "in_channels": 4, "out_channels": 4},
 }
 

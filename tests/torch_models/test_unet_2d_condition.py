@@ -53,6 +53,18 @@ CONFIGS = {
         "time_embedding_dim": 36,
         "act_fn": "gelu",
     },
+    "no_middle": SD1 | {"mid_block_type": None, "upcast_attention": None},  # BK-SDM small
+    "middle_without_text": SD1 | {"mid_block_type": "UNetMidBlock2D", "mid_block_scale_factor": 1.5},
+    # SSD-1B: the depth of every attention by itself, on the way up another one than on the way down
+    "depth_by_attention": SDXL
+    | {
+        "transformer_layers_per_block": [[0, 3], 2, [4, 1]],
+        "reverse_transformer_layers_per_block": [[1, 3, 2], [2, 1, 1], 0],
+    },
+    "reversed_depths": SDXL | {"reverse_transformer_layers_per_block": [1, 3, 2], "mid_block_type": None},
+    "no_depth": SD1 | {"transformer_layers_per_block": 0, "mid_block_type": None},
+    "read_by_no_block": SD1
+    | {"resnet_skip_time_act": True, "resnet_out_scale_factor": 2.0, "only_cross_attention": [False] * 3},
     "one_level": SD1
     | {
         "block_out_channels": (8,),
