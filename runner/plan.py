@@ -106,7 +106,7 @@ class Planner:
         _check_backend(recipe.backend)
         origin = recipe.checkpoint.model_dump_json()
         source = self._once((origin,), lambda: _open_source(recipe))
-        pipeline, configs = source.pipeline, source.configs
+        pipeline, components, configs = source.pipeline, source.components, source.configs
         default_height, default_width = pipeline.default_size(configs)
         factor = pipeline.vae_factor(configs)
         height, width = recipe.height or default_height, recipe.width or default_width
@@ -117,7 +117,7 @@ class Planner:
         ]
         method = recipe.scheduler.model_dump_json(), recipe.schedule.model_dump_json(), str(recipe.steps)
         scheduler, found = self._once(
-            (origin, *method), lambda: _make_scheduler(recipe, configs["scheduler"], pipeline.SCHEDULER_PATCH)
+            (origin, *method), lambda: _make_scheduler(recipe, components["scheduler"], pipeline.SCHEDULER_PATCH)
         )
         problems += found
         if problems or scheduler is None:
@@ -128,7 +128,7 @@ class Planner:
             recipe=recipe,
             pipeline=pipeline,
             checkpoint=source.checkpoint,
-            components=source.components,
+            components=components,
             configs=configs,
             scheduler=scheduler,
             tableau=table,
@@ -149,7 +149,11 @@ class Planner:
             device=pins.device or recipe.backend.device,
             dtype=pins.dtype or recipe.backend.dtype,
             threads=pins.threads or recipe.backend.threads or physical_cores(),
-            notes=(*_notes(source.checkpoint), *scheduler.remarks(table)),
+            notes=(
+                *_notes(source.checkpoint),
+                *scheduler.concessions(_schedule(recipe)),
+                *scheduler.remarks(table),
+            ),
         )
 
     def _once(self, key: tuple[str, ...], make: Callable[[], Any]) -> Any:
@@ -315,22 +319,24 @@ def _run_problems(recipe: Recipe) -> list[Problem]:
 
 
 def _make_scheduler(
-    recipe: Recipe, config: Mapping[str, Any], patch: Mapping[str, Any]
+    recipe: Recipe, files: ComponentFiles, patch: Mapping[str, Any]
 ) -> tuple[Scheduler | None, list[Problem]]:
-    """The scheduler, and what is wrong with its options or its schedule."""
+    """The scheduler, and what is wrong with its options, its file or its schedule."""
     from components.schedulers import find_scheduler
+    from components.schedulers.inheritance import class_in
 
-    options = recipe.scheduler.options
+    config, options = files.config, recipe.scheduler.options
     try:
         cls = find_scheduler(recipe.scheduler.name)
         # A checkpoint of this family means the patched values even where its file says otherwise; a class that is
         # not the checkpoint's own takes over what the file says and nothing that the file leaves to a default.
-        own = config.get("_class_name") == cls.__name__
+        own = class_in(config) == cls.__name__
         patched = {key: value for key, value in patch.items() if key in config or (own and key in cls.options())}
         scheduler = cls.from_config({**config, **patched}, **options)
+        mismatch = scheduler.mismatch(config)
     except SchedulerConfigError as error:
-        return None, [_option_problem(problem, "scheduler") for problem in error.problems]
-    if mismatch := scheduler.mismatch(config):
+        return None, [_option_problem(problem, "scheduler", files.config_path) for problem in error.problems]
+    if mismatch:
         return None, [_option_problem(mismatch, "scheduler")]
     wrong = scheduler.check_schedule(_schedule(recipe))
     return scheduler, [_option_problem(problem, "schedule") for problem in wrong]
@@ -356,8 +362,10 @@ def _make_table(recipe: Recipe, scheduler: Scheduler) -> Tableau:
         raise RecipeError([Problem("schedule", what)]) from error
 
 
-def _option_problem(problem: Any, group: str) -> Problem:
+def _option_problem(problem: Any, group: str, path: Path | None = None) -> Problem:
+    """`path`: the file whose values the problem may be about."""
     where = problem.option if problem.option == "steps" else f"{group}.{problem.option}"
+    where = where if problem.file is None else f"{path} {problem.option}"
     return Problem(where, problem.what, problem.allowed, problem.nearest, problem.hint)
 
 

@@ -24,6 +24,7 @@ __all__ = [
     "Tableau",
     "TableauError",
     "find_scheduler",
+    "option_kin",
     "option_owners",
     "scheduler_classes",
     "stack",
@@ -50,6 +51,16 @@ def option_owners() -> dict[str, list[str]]:
         for option in cls.options():
             owners.setdefault(option, []).append(name)
     return owners
+
+
+@cache
+def option_kin() -> dict[str, list[Option]]:
+    """Option name -> every class's option of that name."""
+    kin: dict[str, list[Option]] = {}
+    for cls in scheduler_classes().values():
+        for name, option in cls.options().items():
+            kin.setdefault(name, []).append(option)
+    return kin
 
 
 def find_scheduler(name: str) -> type:

@@ -19,8 +19,17 @@ from components.schedulers.brownian import on_shared_path
 from components.schedulers.config import Config
 from components.schedulers.equation import UNKNOWN
 from components.schedulers.facade import Facade
+from components.schedulers.inheritance import class_in, inherit
 from components.schedulers.noise import Array, TrainingClock
-from components.schedulers.options import BETAS, SIGMA_FLAGS, Option, OptionProblem, SchedulerConfigError, check
+from components.schedulers.options import (
+    BETAS,
+    SIGMA_FLAGS,
+    Option,
+    OptionProblem,
+    SchedulerConfigError,
+    as_yaml,
+    check,
+)
 from components.schedulers.schedule import DEFAULT_STEPS, Grid, Schedule, alike
 from components.schedulers.tableau import Clip, Level, Rows, State, Tableau, Update, parameterisation, trace
 
@@ -114,23 +123,26 @@ class Scheduler(Facade):
     def from_config(cls, config: Mapping[str, Any] | Scheduler, **options: Any) -> Self:
         """This class with another scheduler's configuration, options on top.
 
-        A value that the other scheduler merely defaulted to is not inherited: this class's own default applies.
-        Keys of other schedulers are carried along, so that they survive the way back. What came from `config` is
-        in `.inherited`, what did not fit this class in `.dropped`. Raises SchedulerConfigError for bad `options`.
+        A value that the other scheduler merely defaulted to is not inherited, and one that means something to other
+        classes alone is dropped: this class's own default applies. Keys of other schedulers are carried along, so that
+        they survive the way back. What came from `config` is in `.inherited`, what did not fit this class, or gave way
+        to `options`, in `.dropped`. Raises SchedulerConfigError for bad `options`, and for a damaged `config`.
         """
-        from components.schedulers import option_owners
+        from components.schedulers import option_kin, option_owners
 
         source = dict(config.to_config() if isinstance(config, Scheduler) else config)
         defaulted = {*source.pop("_use_default_values", ()), *(config.defaulted if isinstance(config, Config) else ())}
+        own = class_in(source) == cls.__name__
         source = {k: v for k, v in source.items() if not k.startswith("_")}
         known = cls.options()
-        inherited = {k: v for k, v in source.items() if k in known and not known[k].run and k not in defaulted}
-        # DPM-Solver saves variance_type: null, which DDPM has no meaning for: null then is no value at all.
-        inherited = {k: v for k, v in inherited.items() if v is not None or known[k].problem(None) is None}
-        made = cls(**{k: v for k, v in inherited.items() if k not in options}, **options)
-        made.inherited = {k: v for k, v in inherited.items() if k not in options}
+        said = {k: v for k, v in source.items() if k in known and not known[k].run and k not in {*defaulted, *options}}
+        found = inherit(known, said, option_kin(), options, own=own)
+        if found.problems:
+            raise SchedulerConfigError(cls.__name__, [*found.problems, *cls.check_options(options)])
+        made = cls(**found.taken, **options)
+        made.inherited = found.taken
         made._hidden = {k: v for k, v in source.items() if k not in known}
-        made.dropped = {k: v for k, v in made._hidden.items() if k not in option_owners()}
+        made.dropped = found.dropped | {k: v for k, v in made._hidden.items() if k not in option_owners()}
         return made
 
     def to_config(self) -> dict[str, Any]:
@@ -172,7 +184,10 @@ class Scheduler(Facade):
             hub = {"revision": revision, "cache_dir": cache_dir, "token": token, "local_files_only": local_files_only}
             checkpoint = open_checkpoint(repo, **hub, need_index=False)  # type: ignore[arg-type]
             path = checkpoint.component("scheduler", subfolder=subfolder).config_path
-        return cls.from_config(read_json(path), **options)
+        try:
+            return cls.from_config(read_json(path), **options)
+        except SchedulerConfigError as error:
+            raise error.of_file(path) from None
 
     def save_pretrained(self, folder: str | Path) -> None:
         """Write scheduler_config.json into `folder`."""
@@ -193,16 +208,25 @@ class Scheduler(Facade):
 
     @property
     def compatibles(self) -> list[type[Scheduler]]:
-        """The classes that can sample what this one samples."""
+        """The classes that can sample what this one samples, with this one's configuration."""
         from components.schedulers import scheduler_classes
 
-        return [cls for cls in scheduler_classes().values() if self.fits in cls.kinds()]
+        return [cls for cls in scheduler_classes().values() if self.fits in cls.kinds() and cls.reads(self.config)]
+
+    @classmethod
+    def reads(cls, config: Mapping[str, Any]) -> bool:
+        """Whether `from_config` takes this configuration, every value of it."""
+        try:
+            cls.from_config(dict(config))
+        except SchedulerConfigError:
+            return False
+        return True
 
     def mismatch(self, config: Mapping[str, Any]) -> OptionProblem | None:
         """What is wrong with sampling the network that `config`, a checkpoint's scheduler configuration, belongs to."""
         from components.schedulers import scheduler_classes
 
-        owner = scheduler_classes().get(str(config.get("_class_name")))
+        owner = scheduler_classes().get(class_in(config) or "")
         if owner is None or (own := owner.from_config(config)).fits == self.fits:
             return None
         hint = "set use_flow_sigmas to true" if own.fits == "flow" and "flow" in self.kinds() else None
@@ -211,9 +235,8 @@ class Scheduler(Facade):
 
     def make_clock(self) -> Any:
         """What t and sigma mean to each other: here, a training clock of betas."""
-        zero_snr = bool(self._values.get("rescale_betas_zero_snr"))
         betas = {option.name: self._values.get(option.name, option.default) for option in BETAS}
-        clock = TrainingClock.from_betas(**betas, rescale_betas_zero_snr=zero_snr)
+        clock, zero_snr = TrainingClock.from_betas(**betas), betas["rescale_betas_zero_snr"]
         # eps at alpha = 0 says nothing of x0: like solvers in log(alpha), it takes the smallest alpha instead.
         finite = self.finite_clock or self._values.get("prediction_type") == "epsilon"
         return clock.with_finite_end() if zero_snr and finite else clock
@@ -276,10 +299,25 @@ class Scheduler(Facade):
 
     def check_schedule(self, schedule: Schedule) -> list[OptionProblem]:
         """Everything wrong with a schedule for this scheduler, each problem naming its key."""
-        flag = next((flag for flag in SIGMA_FLAGS if self._values.get(flag)), None)
+        flag = next((flag for flag in SIGMA_FLAGS if self._values.get(flag) and flag not in self.inherited), None)
         if flag and SIGMA_FLAGS[flag] == schedule.spacing:
             flag = None  # both say the same
         return list(schedule.problems(self.clock, flag, self.ascending))
+
+    def concessions(self, schedule: Schedule) -> list[str]:
+        """Sentences on what the checkpoint's configuration says of this class's options and does not hold in a run."""
+        known, told = type(self).options(), []
+        for name, value in self.dropped.items():
+            if name in known and known[name].problem(value):
+                what = f"is {value}, which means nothing to {type(self).__name__}"
+                told.append(f"The checkpoint's {name} {what}: {as_yaml(self._values[name])} is taken.")
+            elif name in known:
+                told.append(f"The checkpoint's {name} gives way to what is set.")
+        listed = next((key for key in ("timesteps", "sigmas", "spacing") if getattr(schedule, key) is not None), None)
+        flag = next((flag for flag in SIGMA_FLAGS if self._values.get(flag)), None)
+        if listed and flag and SIGMA_FLAGS[flag] != schedule.spacing:
+            told.append(f"The checkpoint's {flag} gives way to schedule.{listed}.")
+        return told
 
     def rows(self, grid: Grid, run: RunOptions) -> Iterable[Rows]:
         """The method: which rows there are and by which formula each moves x. The one thing a scheduler must write."""

@@ -30,7 +30,6 @@ class DPMSolverMultistepScheduler(FlowOption):
         opt.Option("use_lu_lambdas", False, bool, "Visit even steps of log sigma (DPM-Solver, section 3.4)."),
         *opt.FINAL_SIGMA,
         *opt.SPACING,
-        *opt.RESCALE,
         *opt.DYNAMIC,
         opt.THIRD_ORDER,
     )

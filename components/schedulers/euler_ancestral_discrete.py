@@ -22,7 +22,7 @@ class EulerAncestralDiscreteScheduler(SigmaScheduler):
 
     aliases = ("euler_a", "euler_ancestral")
     equation = SDE
-    OPTIONS = (*opt.BETAS, *opt.EPS_X0_V, *opt.SPACING, *opt.RESCALE)
+    OPTIONS = (*opt.BETAS, *opt.EPS_X0_V, *opt.SPACING)
 
     def rows(self, grid: Grid, run: RunOptions) -> Iterable[Rows]:
         i, at, to = grid.steps()

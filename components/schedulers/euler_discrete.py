@@ -23,7 +23,6 @@ class EulerDiscreteScheduler(SigmaScheduler):
         opt.Option("interpolation_type", "linear", str, "Of sigma between timesteps.", choices=INTERPOLATIONS),
         opt.Option("timestep_type", "discrete", str, "What is told: the timestep, or log(sigma) / 4.", choices=TOLD),
         *opt.SIGMA_RANGE,
-        *opt.RESCALE,
         *opt.FINAL_SIGMA,
         *opt.CHURN,
     )

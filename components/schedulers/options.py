@@ -50,16 +50,20 @@ class Option:
 
 @dataclass(frozen=True)
 class OptionProblem:
-    """One thing wrong with one option, in plain words."""
+    """One thing wrong with one option, in plain words.
+
+    `file` is None where the user set the option; otherwise the file that says it, empty where nobody knows which.
+    """
 
     option: str
     what: str
     allowed: tuple[str, ...] = ()
     nearest: str | None = None
     hint: str | None = None
+    file: str | None = None
 
     def __str__(self) -> str:
-        text = f"{self.option} {self.what}"
+        text = f"{self.option} of {self.file} {self.what}" if self.file else f"{self.option} {self.what}"
         if self.nearest:
             text += f"; did you mean {self.nearest}?"
         if self.hint:
@@ -73,8 +77,13 @@ class SchedulerConfigError(ValueError):
     """A scheduler was named or configured wrongly; `problems` holds each thing that is wrong."""
 
     def __init__(self, subject: str, problems: Iterable[OptionProblem]):
-        self.problems = tuple(problems)
+        self.subject, self.problems = subject, tuple(problems)
         super().__init__(f"{subject}: " + "; ".join(map(str, self.problems)))
+
+    def of_file(self, path: Any) -> SchedulerConfigError:
+        """The same, with the file named that says what is wrong."""
+        named = (p if p.file is None else replace(p, file=str(path)) for p in self.problems)
+        return SchedulerConfigError(self.subject, named)
 
 
 def nearest(name: str, names: Iterable[str]) -> str | None:
@@ -97,13 +106,23 @@ def check(
             close = None if others else nearest(name, options)
             problems.append(OptionProblem(name, "is not an option here", tuple(sorted(options)), close, hint))
         elif what := option.problem(value):
-            allowed = tuple(map(str, option.choices)) if option.choices else ()
-            close = nearest(value, allowed) if isinstance(value, str) and allowed else None
-            problems.append(OptionProblem(name, what, allowed, close))
+            problems.append(misfit(option, value, what))
     chosen = [name for name in SIGMA_FLAGS if values.get(name) is True]
     if len(chosen) > 1:
         problems.append(OptionProblem(chosen[1], f"cannot be true together with {chosen[0]}"))
     return problems
+
+
+def misfit(option: Option, value: Any, what: str, file: str | None = None) -> OptionProblem:
+    """A value that its option cannot have, with what it can."""
+    allowed = tuple(map(str, option.choices)) if option.choices else ()
+    close = nearest(value, allowed) if isinstance(value, str) and allowed else None
+    return OptionProblem(option.name, what, allowed, close, file=file)
+
+
+def as_yaml(value: Any) -> str:
+    """A plain value as a recipe would have it."""
+    return str(value).lower().replace("none", "null") if value is None or isinstance(value, bool) else str(value)
 
 
 def with_defaults(options: tuple[Option, ...], **defaults: Any) -> tuple[Option, ...]:
@@ -152,12 +171,12 @@ BETAS = (
     Option("beta_end", 0.02, float, "Last beta.", minimum=0, maximum=1),
     Option("beta_schedule", "linear", str, "Curve of the betas.", choices=tuple(BETA_SCHEDULES)),
     Option("trained_betas", None, (list, None), "The betas themselves, instead of a curve."),
+    Option("rescale_betas_zero_snr", False, bool, "Rescale the betas to zero terminal SNR (arXiv 2305.08891)."),
 )
 SPACING = (
     Option("timestep_spacing", "linspace", str, "How timesteps spread over the clock.", choices=TRAINING_SPACINGS),
     Option("steps_offset", 0, int, "Shift of the 'leading' spacing (SD 1.x: 1).", minimum=0),
 )
-RESCALE = (Option("rescale_betas_zero_snr", False, bool, "Rescale the betas to zero terminal SNR (arXiv 2305.08891)."),)
 SIGMAS = tuple(
     Option(flag, False, bool, f"Visit {name} levels of sigma instead of evenly spaced timesteps.")
     for flag, name in SIGMA_FLAGS.items()
@@ -193,6 +212,9 @@ CHURN = (
 def prediction_type(*choices: str) -> tuple[Option, ...]:
     return (Option("prediction_type", "epsilon", str, "What the network predicts.", choices=choices),)
 
+
+OF_THE_NETWORK = frozenset(option.name for option in BETAS) | {"prediction_type"}
+"""What says how the network was trained: no class's default may take its place."""
 
 EPS_X0_V = prediction_type("epsilon", "sample", "v_prediction")
 EPS_X0_V_FLOW = prediction_type("epsilon", "sample", "v_prediction", "flow_prediction")
@@ -246,7 +268,7 @@ EXPONENTIAL = (*BETAS, *EPS_X0_V_FLOW, *THRESHOLD, LOWER_ORDER_FINAL, *SIGMAS, *
 """Of the exponential integrators, for networks trained on betas or flows."""
 DPM_SOLVER = (*EXPONENTIAL, SOLVER_ORDER, ALGORITHM, SOLVER_TYPE, LAMBDA_MIN, VARIANCE_TYPE)
 MULTISTEP = (SOLVER_ORDER, SOLVER_TYPE, LOWER_ORDER_FINAL, EULER_AT_FINAL, THIRD_ORDER)
-POSTERIOR = (*BETAS, *CLIP, *EPS_X0_V, *with_defaults(SPACING, timestep_spacing="leading"), *RESCALE)
+POSTERIOR = (*BETAS, *CLIP, *EPS_X0_V, *with_defaults(SPACING, timestep_spacing="leading"))
 """Of DDPM and its kin, on the variance-preserving scale."""
 SIGMA_SPACE = (*BETAS, *EPS_X0_V, *SIGMAS, *SPACING)
 """Of k-diffusion's samplers, on the scale x0 + sigma eps; SD's betas were the default of some."""

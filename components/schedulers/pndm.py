@@ -20,18 +20,19 @@ Start = Generator[Rows, None, tuple[int, int, int]]
 class PNDMScheduler(Scheduler):
     """F-PNDM with its Runge-Kutta start, or PLMS: linear multistep alone, started by one trapezoid (SD 1.x).
 
-    Outputs are averaged as the network gives them, eps or v, and the average is transferred (eq. 11): with v this
-    mixes predictions that belong to different levels, as checkpoints trained with this sampler in mind expect.
+    Outputs are averaged as the network gives them, eps, v or x0, and the average is transferred (eq. 11): but for eps
+    this mixes predictions that belong to different levels, as checkpoints trained with this sampler in mind expect.
     History: three earlier outputs, newest first, then the Runge-Kutta sum and the point a step started from.
     """
 
     aliases = ("pndm", "plms")
     equation = ODE
+    finite_clock = True
     OPTIONS = (
         *opt.BETAS,
         opt.Option("skip_prk_steps", False, bool, "Start without Runge-Kutta steps (SD 1.x: true)."),
         *opt.with_defaults(opt.ALPHA_END, set_alpha_to_one=False),
-        *opt.prediction_type("epsilon", "v_prediction"),
+        *opt.EPS_X0_V,
         *opt.with_defaults(opt.SPACING, timestep_spacing="leading"),
     )
 
@@ -111,5 +112,9 @@ class PNDMScheduler(Scheduler):
     def _transfer(self, x: Array, output: Array, at: Level, to: Level) -> Array:
         """Eq. 11: x carried from one level to another along the predicted direction."""
         a, s, a_next, s_next = (v[:, None] for v in (at.alpha, at.sigma, to.alpha, to.sigma))
-        eps = a * output + s * x if self.prediction_type == "v_prediction" else output
+        eps = output
+        if self.prediction_type == "v_prediction":
+            eps = a * output + s * x
+        elif self.prediction_type == "sample":
+            eps = (x - a * output) / s
         return a_next * (x - s * eps) / a + s_next * eps

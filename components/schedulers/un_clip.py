@@ -18,7 +18,7 @@ class UnCLIPScheduler(DDPMScheduler):
         opt.BETAS[0],
         opt.Option("variance_type", "fixed_small_log", str, "Variance of a step.", choices=VARIANCES),
         *opt.CLIP,
-        *opt.prediction_type("epsilon", "sample"),
+        *opt.EPS_X0_V,
         opt.Option("beta_schedule", "squaredcos_cap_v2", str, "Curve of the betas.", choices=("squaredcos_cap_v2",)),
     )
 

@@ -28,7 +28,6 @@ class UniPCMultistepScheduler(DPMSolverMultistepScheduler):
         *opt.FINAL_SIGMA,
         *opt.SIGMA_RANGE,
         *opt.SPACING,
-        *opt.RESCALE,
         *opt.DYNAMIC,
         opt.TERMINAL,
         opt.Option("solver_p", None, (None,), "Another scheduler as predictor: not here, so leave it null."),

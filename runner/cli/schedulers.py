@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from components.schedulers.options import as_yaml
 from runner.cli.named import named
 from runner.cli.recipe import read_words
 from runner.errors import RecipeError
@@ -116,11 +117,6 @@ def _options(scheduler: Scheduler) -> list[str]:
     lines = []
     for name, option in type(scheduler).options().items():
         choices = f" One of {', '.join(map(str, option.choices))}." if option.choices else ""
-        head = f"  {name}: {_as_yaml(values[name])}"
+        head = f"  {name}: {as_yaml(values[name])}"
         lines.append(textwrap.fill(f"{head:<42} {option.doc}{choices}", 118, subsequent_indent=" " * 43))
     return lines
-
-
-def _as_yaml(value: Any) -> str:
-    """A plain value as a recipe would have it."""
-    return str(value).lower().replace("none", "null") if value is None or isinstance(value, bool) else str(value)

@@ -65,6 +65,19 @@ VALUES |= {"s_tmin": (0.05,), "s_tmax": (5.0,), "s_noise": (1.01,)}
 OURS_ALONE = {"corrected_third_order"}
 """Options that the reference library does not have; other tests speak of them."""
 
+PEERS_WITH_ZERO_SNR = {
+    *("DDIMScheduler", "DDIMParallelScheduler", "DDIMInverseScheduler", "DDPMScheduler", "DDPMParallelScheduler"),
+    *("EulerDiscreteScheduler", "EulerAncestralDiscreteScheduler", "DPMSolverMultistepScheduler"),
+    *("UniPCMultistepScheduler", "LCMScheduler", "TCDScheduler"),
+}
+"""Classes that honour rescale_betas_zero_snr in the reference library too; here all on a training clock do."""
+
+
+def ours_alone(name: str) -> set[str]:
+    """Options of this class that the reference library's does not have."""
+    return OURS_ALONE | ({"rescale_betas_zero_snr"} if name not in PEERS_WITH_ZERO_SNR else set())
+
+
 OF_FLOWS = {
     "use_flow_sigmas",
     "flow_shift",
@@ -116,7 +129,7 @@ class Member:
             yield SD | spacing | other
         for name, option in options.items():
             if (
-                name in ("timestep_spacing", "steps_offset", "prediction_type", *OURS_ALONE, *OF_FLOWS)
+                name in ("timestep_spacing", "steps_offset", "prediction_type", *ours_alone(self.name), *OF_FLOWS)
                 or {name: True} in flags
             ):
                 continue

@@ -23,7 +23,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from family import FAMILY, NEEDS, OF_FLOWS, OURS_ALONE, SD, TRAINING_SPACINGS, Config, Member, alternatives, label
+from family import FAMILY, NEEDS, OF_FLOWS, SD, TRAINING_SPACINGS, Config, Member, alternatives, label, ours_alone
 from matrix_differs import MATRIX_DIFFERS
 from peer_differs import DIFFERS, NAN, PEER_DIFFERS, RAISES, Cell, Difference
 from reference_loop import distance, peer_in_float64, smooth_path
@@ -52,7 +52,8 @@ def factors(member: Member) -> list[Factor]:
     """Spacing, prediction type, and then every other option of the class, alone or in its group."""
     options, base, only = member.cls.options(), base_of(member), getattr(member, "only", None)
     clock = {"num_train_timesteps", "trained_betas"}
-    left_out = {"timestep_spacing", "steps_offset", "prediction_type", "variance_type", *OURS_ALONE, *OF_FLOWS}
+    left_out = {"timestep_spacing", "steps_offset", "prediction_type", "variance_type", *OF_FLOWS}
+    left_out |= ours_alone(member.name)
     if isinstance(member, Wider):  # what a pipeline reads and no scheduler does, or has tests of its own
         left_out |= {*KEPT_ALONE, *base} - clock
     if "beta_schedule" not in options:

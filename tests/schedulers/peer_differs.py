@@ -170,6 +170,12 @@ def _cosine_karras(c: Config) -> bool:
 
 PEER_DIFFERS: tuple[Difference, ...] = (
     Difference(
+        ("PNDMScheduler",),
+        lambda c, n: c["prediction_type"] == "sample",
+        RAISES,
+        "takes no network that predicts x0",
+    ),
+    Difference(
         NO_SIGMOID,
         lambda c, n: c["beta_schedule"] == "sigmoid",
         RAISES,

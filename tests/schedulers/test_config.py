@@ -12,7 +12,7 @@ from typing import Any
 import diffusers
 import numpy as np
 import pytest
-from family import OURS_ALONE
+from family import ours_alone
 
 import components.schedulers
 from components.schedulers import SchedulerConfigError, find_scheduler, scheduler_classes
@@ -26,8 +26,9 @@ from_sd = pytest.mark.parametrize("name", [name for name in CLASSES if name != "
 REFUSED_OPTIONS = {"SASolverScheduler": {"tau_func"}, "DDIMInverseScheduler": {"kwargs"}}
 """Parameters of the peer's that are no options here: a function, which no file can hold, and one that means nothing."""
 
-OURS_ALONE = OURS_ALONE | {"tau"}
 FURTHER_CHOICES: dict[tuple[str, str], set[str]] = {
+    ("PNDMScheduler", "prediction_type"): {"sample"},
+    ("UnCLIPScheduler", "prediction_type"): {"v_prediction"},
     ("DEISMultistepScheduler", "algorithm_type"): {"dpmsolver", "dpmsolver++"},
     ("DPMSolverSinglestepScheduler", "algorithm_type"): {"sde-dpmsolver"},
     ("EDMDPMSolverMultistepScheduler", "algorithm_type"): {"dpmsolver", "sde-dpmsolver"},
@@ -87,7 +88,7 @@ def peer_options(name: str) -> dict[str, inspect.Parameter]:
 @classes
 def test_options_and_defaults_are_the_peers(name: str) -> None:
     ours = {key: option.default for key, option in CLASSES[name].options().items() if not option.run}
-    ours = {key: default for key, default in ours.items() if key not in OURS_ALONE}
+    ours = {key: default for key, default in ours.items() if key not in ours_alone(name) | {"tau"}}
     refused = REFUSED_OPTIONS.get(name, set())
     peers = {key: parameter.default for key, parameter in peer_options(name).items()}
     assert refused <= set(peers)

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 from exact import Answer
-from family import NEEDS, OURS_ALONE, SD, TRAINING_SPACINGS, VALUES, Config, Member, alternatives
+from family import NEEDS, SD, TRAINING_SPACINGS, VALUES, Config, Member, alternatives, ours_alone
 
 SIGMAS = [14.615, 6.475, 3.861, 2.697, 1.886, 1.396, 0.963, 0.652, 0.399, 0.152, 0.029]
 TIMESTEPS = [999, 850, 736, 645, 545, 455, 343, 233, 124, 24]
@@ -89,7 +89,7 @@ class Wider(Member):
         for name, option in options.items():
             if (
                 (self.only is not None and name not in self.only)
-                or name in KEPT_ALONE | OURS_ALONE
+                or name in KEPT_ALONE | ours_alone(self.name)
                 or name in self.base
                 or (grid and name in GRID)
             ):

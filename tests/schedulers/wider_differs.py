@@ -71,6 +71,12 @@ def _flow(c: Config) -> bool:
 
 WIDER_DIFFERS: tuple[Difference, ...] = (
     Difference(
+        ("UnCLIPScheduler",),
+        lambda c, n: c["prediction_type"] == "v_prediction",
+        RAISES,
+        "takes no network that predicts v",
+    ),
+    Difference(
         ("LCMScheduler", TCD),
         lambda c, n: c["beta_schedule"] == "sigmoid",
         RAISES,
