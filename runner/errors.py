@@ -8,7 +8,7 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Iterable
 from dataclasses import dataclass
-from difflib import get_close_matches
+from difflib import SequenceMatcher, get_close_matches
 
 LISTED = 40  # more names than this help nobody; the list is cut and says so
 
@@ -65,8 +65,23 @@ def typed(word: str) -> str:
 def nearest(name: str, names: Iterable[str]) -> str | None:
     """The name that `name` was probably meant to be, compared without case; None when nothing is close."""
     by_lower = {known.lower(): known for known in names}
-    close = get_close_matches(name.lower(), by_lower, n=1, cutoff=0.6)
-    return by_lower[close[0]] if close and by_lower[close[0]] != name else None
+    low = name.lower()
+    close = get_close_matches(low, by_lower, n=1, cutoff=0.6)
+    # below 0.7 chance letters are enough (lora, format), unless two neighbours changed places or one letter another
+    if not close or by_lower[close[0]] == name or (not _one_slip(low, close[0]) and _ratio(low, close[0]) < 0.7):
+        return None
+    return by_lower[close[0]]
+
+
+def _ratio(a: str, b: str) -> float:
+    return SequenceMatcher(None, b, a).ratio()  # the order in which get_close_matches compares
+
+
+def _one_slip(a: str, b: str) -> bool:
+    """Whether words of one length differ in one letter, or in two neighbours that changed places."""
+    differ = [i for i, (x, y) in enumerate(zip(a, b, strict=False)) if x != y]
+    swapped = len(differ) == 2 and differ[1] == differ[0] + 1 and a[differ[0]] == b[differ[1]]
+    return len(a) == len(b) and (len(differ) == 1 or (swapped and a[differ[1]] == b[differ[0]]))
 
 
 def _visible(text: str) -> str:

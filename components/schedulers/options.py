@@ -89,7 +89,7 @@ class SchedulerConfigError(ValueError):
 def nearest(name: str, names: Iterable[str]) -> str | None:
     """The known name most like `name`, if any is like it at all."""
     by_lower = {known.lower(): known for known in names}
-    found = difflib.get_close_matches(name.lower(), by_lower, n=1, cutoff=0.6)
+    found = difflib.get_close_matches(name.lower(), by_lower, n=1, cutoff=0.7)
     return by_lower[found[0]] if found else None
 
 

@@ -18,8 +18,9 @@ from typing import Any, get_args
 
 from runner.compose.documents import reference_problem
 from runner.compose.parts import unknown_choice
-from runner.errors import Problem, nearest, typed
-from runner.registry import GROUPS, Library, scheduler_options
+from runner.compose.unknown_keys import size_hint, unknown_key
+from runner.errors import Problem, typed
+from runner.registry import GROUPS, Library
 from runner.schema import key_paths
 
 MAX_JOBS = 100_000
@@ -83,6 +84,8 @@ def _not_a_pair(words: Sequence[str], index: int, library: Library) -> Problem:
     where = typed(" ".join(stray))
     if before.split("=")[0] in PROSE:
         hint = f"a text with spaces is quoted as a whole: '{' '.join([before, *stray])}'"
+    elif size := size_hint(" ".join(stray), typed=True):
+        hint = size
     elif stray[0] in library.choices("recipe"):
         hint = f"to run this recipe: run recipe={stray[0]}"
     else:
@@ -103,32 +106,16 @@ def _refused_key(where: str, sign: str | None, key: str, value: str, library: Li
     known = key_paths()
     option = root == "scheduler" and key.count(".") == 1 and not key.endswith(".")
     if key not in GROUPS and key not in known and not option:
-        return _unknown_key(where, key, value, library)
+        return unknown_key(where, key.split("."), _plain(value), library)
     if sign:
         hint = f"write: {key}={value}" if sign != "~" else f"to undo what a recipe sets, set it: {key}=VALUE"
         return Problem(where, f"'{sign}' is not used: every key there is can be set plainly", hint=hint)
     return None
 
 
-def _unknown_key(where: str, key: str, value: str, library: Library) -> Problem:
-    known = key_paths()
-    parts = key.split(".")
-    section = next((s for n in range(len(parts), 0, -1) if (s := ".".join(parts[:n])) in known), "")
-    siblings = tuple(path for path in known if path.rpartition(".")[0] == section)
-    if not section:
-        siblings = (*GROUPS, *(path for path in siblings if path not in GROUPS))
-    hint = None
-    leaf = [path for path in known if path.rpartition(".")[2] == key and path.count(".") == 1]
-    if leaf:
-        hint = f"the key is {' or '.join(leaf)}: {leaf[0]}={value}"
-    elif key in scheduler_options():
-        hint = f"'{key}' is an option of schedulers: scheduler.{key}={value}"
-    elif section == "scheduler":
-        siblings, hint = (), "options of the scheduler are set as scheduler.OPTION=value"
-    elif groups := [group for group in GROUPS if key in library.choices(group)]:
-        hint = f"'{key}' is a {groups[0]}: {groups[0]}={key}"
-    close = None if hint else nearest(key, siblings) or nearest(key, known)
-    return Problem(where, f"there is no key '{key}'", siblings, close, hint)
+def _plain(value: str) -> Any:
+    """The value as a file would have it: numbers as numbers."""
+    return int(value) if re.fullmatch(r"-?\d{1,9}", value) else value
 
 
 def _choose(line: CommandLine, group: str, value: str, where: str, library: Library, multirun: bool) -> None:

@@ -16,6 +16,7 @@ from runner.compose import sweep
 from runner.compose.command_line import MAX_JOBS, CommandLine, understand
 from runner.compose.documents import document, references, shown_path
 from runner.compose.parts import Parts, two_schedules, unknown_choice
+from runner.compose.unknown_keys import unknown_key
 from runner.compose.values import Origin, check, reference_problems, value_at
 from runner.compose.yaml_text import KeyPath, YamlError, read_text
 from runner.errors import Problem, RecipeError, nearest
@@ -317,7 +318,7 @@ class _Composing:
                 named[name] = [*named.get(name, []), *sweep.as_list(values)]
         sound = True
         for name, values in named.items():
-            if problem := _axis_problem(name, origin.where(keys)):
+            if problem := _axis_problem(name, values, origin.where(keys), self.library):
                 self.problems[problem] = None
                 sound = False
             for index, option in enumerate(values) if name in GROUPS and name not in self.line.choices else ():
@@ -418,7 +419,7 @@ def _repeated(job: Job, number: int, repeat: int) -> Job:
     return Job(job.recipe.model_copy(update={"seed": seed}), {**job.overrides, sweep.REPEAT: number + 1})
 
 
-def _axis_problem(key: str, where: str) -> Problem | None:
+def _axis_problem(key: str, values: Any, where: str, library: Library) -> Problem | None:
     known = (*GROUPS[1:], *(path for path in key_paths() if path not in (*GROUPS, "sweep", "name", "format")))
     option = key.startswith("scheduler.") and key.count(".") == 1 and key != "scheduler.name"
     if key == "recipe":
@@ -427,12 +428,7 @@ def _axis_problem(key: str, where: str) -> Problem | None:
         )
     if key in known or option:
         return None
-    return Problem(
-        where,
-        f"there is no key '{key}' to sweep over",
-        tuple(k for k in known if "." not in k),
-        nearest(key, known),
-    )
+    return unknown_key(where, key.split("."), values, library, to=" to sweep over")
 
 
 def _with(data: dict[str, Any], keys: Sequence[str], value: Any) -> dict[str, Any]:

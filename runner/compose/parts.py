@@ -108,9 +108,9 @@ def unknown_choice(library: Library, group: str, name: str, where: str) -> Probl
         theirs = library.names.sentence("schedule", name)
     if theirs:
         return Problem(where, f"there is no {group} '{name}' yet", hint=theirs)
-    names = tuple(library.choices(group))
+    what, names = f"there is no {group} '{name}'", tuple(library.choices(group))
     hint = _hint(library, group, name)
-    return Problem(where, f"there is no {group} '{name}'", names, None if hint else nearest(name, names), hint)
+    return Problem(where, what, hint=hint) if hint else Problem(where, what, names, nearest(name, names))
 
 
 def _hint(library: Library, group: str, name: str) -> str | None:

@@ -14,9 +14,10 @@ from pydantic import ValidationError
 
 from runner.compose.documents import Document, dotted, references
 from runner.compose.on_disk import scheduler_config, source_problem, vae_factor
+from runner.compose.unknown_keys import unknown_key
 from runner.compose.yaml_text import KeyPath
 from runner.errors import Problem, nearest
-from runner.registry import GROUPS, find_scheduler
+from runner.registry import find_scheduler
 from runner.schema import COMPONENTS, Recipe, key_paths
 
 
@@ -147,7 +148,7 @@ def _alternatives(error: ValidationError, keys: KeyPath, data: Any) -> bool:
 def _problem(found: Any, keys: KeyPath, origin: Origin, *, alternatives: bool) -> Problem:
     where, value, kind, context = origin.where(keys), found["input"], found["type"], found.get("ctx", {})
     if kind == "extra_forbidden":
-        return _unknown(keys, where)
+        return unknown_key(where, [str(key) for key in keys], value)
     if kind == "missing":
         return Problem(where, f"'{dotted(keys)}' is missing", hint=key_paths()[dotted(keys)].description)
     if found["loc"][-1] == "[key]":
@@ -186,17 +187,6 @@ def _quoting(kind: str, value: Any) -> str | None:
     if kind == "string_type" and isinstance(value, int | float):
         return f'in a file, text that looks like something else is quoted: "{_said(value)}"'
     return None
-
-
-def _unknown(keys: KeyPath, where: str) -> Problem:
-    section = dotted(keys[:-1])
-    known = tuple(path.rpartition(".")[2] for path in key_paths() if path.rpartition(".")[0] == section)
-    if not section:
-        known = (*GROUPS, *(name for name in known if name not in GROUPS))
-    name = str(keys[-1])
-    leaf = [path for path in key_paths() if path.rpartition(".")[2] == name and path.count(".") <= 1]
-    hint = f"the key is {leaf[0]}" if leaf and leaf[0] != dotted(keys) else None
-    return Problem(where, f"there is no key '{dotted(keys)}'", known, None if hint else nearest(name, known), hint)
 
 
 # ---- values that must fit together -----------------------------------------------------------------------------------
