@@ -21,9 +21,9 @@ from flax import struct
 from jax import Array
 
 from components.schedulers import scheduler_classes
+from components.schedulers.arrays import clipped
 from components.schedulers.base import Scheduler
 from components.schedulers.config import Config
-from components.schedulers.facade import clipped
 from components.schedulers.noise import TrainingClock
 from components.schedulers.tableau import Clip, Tableau
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar, Self
@@ -15,6 +16,7 @@ from typing import Any, ClassVar, Self
 import numpy as np
 
 from components.schedulers import spacing as space
+from components.schedulers.arrays import plain
 from components.schedulers.brownian import on_shared_path
 from components.schedulers.config import Config
 from components.schedulers.equation import UNKNOWN
@@ -56,6 +58,7 @@ class RunOptions:
     strength: float = 1.0
     mu: float | None = None
     shared_path: bool = False  # draws are increments of one Brownian path for all samplers and any number of steps
+    unshifted: tuple[float, ...] | None = None  # levels of a flow in place of even ones, before any shift
     plain_start: bool = False  # begun late, a method takes one row a step, and not those by which it starts
 
 
@@ -82,7 +85,7 @@ class Scheduler(Facade):
     """The kind of network it samples: "training clock", "edm", "flow", "consistency" or "v-diffusion"."""
 
     def __init__(self, **options: Any) -> None:
-        cls = type(self)
+        cls, options = type(self), {name: plain(value) for name, value in options.items()}
         if problems := cls.check_options(options):
             raise SchedulerConfigError(cls.__name__, problems)
         known = cls.options()
@@ -373,6 +376,8 @@ class Scheduler(Facade):
 
     def table_of(self, schedule: Schedule, run: RunOptions) -> Tableau:
         """The same, of a schedule that is said already."""
+        if run != self.run:
+            return self.running(run).table_of(schedule, run)
         if problems := self.check_schedule(schedule):
             raise SchedulerConfigError(f"{type(self).__name__} schedule", problems)
         grid = self.grid(schedule).late(schedule.begin)
@@ -400,12 +405,20 @@ class Scheduler(Facade):
         """This scheduler's run options with some replaced."""
         return replace(self.run, **options)
 
+    def running(self, run: RunOptions) -> Self:
+        """The same scheduler with these run options."""
+        made = copy(self)
+        made.run, made._loop, made._clock_run = run, None, None
+        return made
+
 
 class SigmaScheduler(Scheduler):
     """Solvers in the k-diffusion scale, x = x0 + sigma eps: fractional timesteps, sigma ending at zero."""
 
     variance_preserving = False
     finite_clock = True
+    runs_unasked = True
+    whole_timesteps = False
 
     def spaced_timesteps(self, kind: str, steps: int) -> Array:
         return space.training_timesteps(kind, steps, self.clock.length, offset=self.steps_offset, rounded=False)

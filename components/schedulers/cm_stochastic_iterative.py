@@ -45,6 +45,10 @@ class CMStochasticIterativeScheduler(EDMScheme):
     """
 
     aliases = ("consistency", "cm")
+    schedule_takes = ("timesteps",)
+    returns = 1
+    runs_unasked = True
+    whole_timesteps = False
     fits = "consistency"
     convergence = None
     equation = STUDENT
@@ -80,6 +84,15 @@ class CMStochasticIterativeScheduler(EDMScheme):
             return super().spaced_levels(kind, steps)
         places = np.arange(steps) * float(self.num_train_timesteps // steps)
         return places, self.clock.sigma_at(places)
+
+    def sigma_told(self, timesteps: Array) -> Array:
+        """Of 250 log(sigma), which is what the network is told."""
+        sigmas = np.exp(np.asarray(timesteps) / 250)
+        outside = ~((self.sigma_min * 0.999 <= sigmas) & (sigmas <= self.sigma_max * 1.001))
+        if outside.any():
+            what = f"timestep {timesteps[outside][0]:.7g} is 250 log({sigmas[outside][0]:.4g})"
+            raise ValueError(f"{what}, but sigma lies between {self.sigma_min:g} and {self.sigma_max:g}")
+        return sigmas
 
     def levels(self, t: Array, sigmas: Array) -> Grid:
         return super().levels(250 * np.log(sigmas[:-1]), sigmas)

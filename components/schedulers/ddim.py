@@ -15,6 +15,7 @@ class DDIMScheduler(Scheduler):
     """x' = alpha' x0 + sqrt(sigma'^2 - std^2) eps + std noise (eq. 12), std = eta times the posterior's (eq. 16)."""
 
     aliases = ("ddim",)
+    step_takes = ("eta", "use_clipped_model_output", "generator", "variance_noise", "return_dict")
     OPTIONS = (
         *opt.POSTERIOR,
         *opt.ALPHA_END,

@@ -19,6 +19,7 @@ class DDIMInverseScheduler(Scheduler):
 
     aliases = ("ddim_inverse",)
     equation = INVERTED
+    step_takes = ("return_dict",)
     ascending = True
     OPTIONS = (*opt.POSTERIOR, *opt.ALPHA_END)
 

@@ -21,6 +21,8 @@ class DDPMScheduler(Scheduler):
     """
 
     aliases = ("ddpm",)
+    schedule_takes = ("timesteps",)
+    runs_unasked = True
     OPTIONS = (
         *opt.POSTERIOR,
         *opt.THRESHOLD,

@@ -15,6 +15,8 @@ class DEISMultistepScheduler(DPMSolverMultistepScheduler):
     """
 
     aliases = ("deis",)
+    step_takes = ("return_dict",)
+    schedule_takes = ("mu",)
     OPTIONS = (
         *opt.EXPONENTIAL,
         opt.SOLVER_ORDER,

@@ -22,6 +22,9 @@ class DPMSolverMultistepScheduler(FlowOption):
     """
 
     aliases = ("dpmpp_2m", "dpm_solver_multistep")
+    step_takes = ("generator", "variance_noise", "return_dict")
+    schedule_takes = ("mu", "timesteps")
+    returns = 1
     finite_clock = True
     noise_dtype = "float32"  # of draws made on the device: the reference library draws them so, whatever the network's
     OPTIONS = (

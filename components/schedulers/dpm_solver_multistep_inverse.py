@@ -18,6 +18,7 @@ class DPMSolverMultistepInverseScheduler(DPMSolverMultistepScheduler):
 
     aliases = ("dpmpp_2m_inverse",)
     equation = INVERTED
+    schedule_takes = ()
     ascending = True
     OPTIONS = (
         *(option for option in opt.DPM_SOLVER if option is not opt.ALGORITHM),

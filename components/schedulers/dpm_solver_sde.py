@@ -21,6 +21,8 @@ class DPMSolverSDEScheduler(SigmaScheduler):
     """
 
     aliases = ("dpmpp_sde",)
+    step_takes = ("return_dict", "s_noise")
+    schedule_takes = ("num_train_timesteps",)
     order = 2
     OPTIONS = (
         *opt.SIGMA_SPACE_OF_SD,

@@ -17,6 +17,7 @@ class DPMSolverSinglestepScheduler(DPMSolverMultistepScheduler):
     """
 
     aliases = ("dpmpp_2s", "dpm_solver_singlestep")
+    step_takes = ("generator", "return_dict")
     timestep_spacing = "linspace"
     steps_offset = 0
     corrected_third_order = False

@@ -10,4 +10,7 @@ class EDMDPMSolverMultistepScheduler(EDMScheme, DPMSolverMultistepScheduler):
 
     variance_preserving = False
     aliases = ("edm_dpmpp_2m",)
+    step_takes = ("generator", "return_dict")
+    schedule_takes = ()
+    whole_timesteps = False
     OPTIONS = (*opt.EDM_OPTIONS, *opt.MULTISTEP, *opt.THRESHOLD, opt.ALGORITHM)

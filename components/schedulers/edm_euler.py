@@ -2,6 +2,7 @@
 
 from components.schedulers import options as opt
 from components.schedulers.base import Array, Level
+from components.schedulers.calls import CHURN
 from components.schedulers.edm import EDMScheme
 from components.schedulers.euler_discrete import EulerDiscreteScheduler
 
@@ -10,6 +11,8 @@ class EDMEulerScheduler(EDMScheme, EulerDiscreteScheduler):
     """x' = x + (sigma' - sigma) eps, with churn (algorithm 2)."""
 
     aliases = ("edm_euler",)
+    step_takes = (*CHURN, "generator", "return_dict", "pred_original_sample")
+    schedule_takes = ("sigmas",)
     OPTIONS = (*opt.EDM_OPTIONS, *opt.CHURN)
 
     @property

@@ -8,6 +8,7 @@ import numpy as np
 
 from components.schedulers import options as opt
 from components.schedulers.base import Array, Grid, Level, Rows, RunOptions, SigmaScheduler, State
+from components.schedulers.calls import CHURN
 from components.schedulers.equation import ODE, Equation, other
 from components.schedulers.spacing import TRAINING_SPACINGS, exponential
 
@@ -18,6 +19,8 @@ class EulerDiscreteScheduler(SigmaScheduler):
     """x' = x + (sigma' - sigma) eps; churn first raises sigma by fresh noise, which the network does not see."""
 
     aliases = ("euler",)
+    step_takes = (*CHURN, "generator", "return_dict")
+    schedule_takes = ("timesteps", "sigmas")
     OPTIONS = (
         *opt.SIGMA_SPACE,
         opt.Option("interpolation_type", "linear", str, "Of sigma between timesteps.", choices=INTERPOLATIONS),
@@ -42,6 +45,9 @@ class EulerDiscreteScheduler(SigmaScheduler):
     def tells_timesteps(self) -> bool:  # type: ignore[override]
         """Not to a continuous-time v network (Karras preconditioning), which is told log(sigma) / 4."""
         return not (self.timestep_type == "continuous" and self.prediction_type == "v_prediction")
+
+    def sigma_told(self, timesteps: Array) -> Array:
+        return super().sigma_told(timesteps) if self.tells_timesteps else np.exp(4 * timesteps)
 
     def sigma_range(self, steps: int) -> tuple[float, float]:
         log_linear = self.interpolation_type == "log_linear"

@@ -1,154 +1,175 @@
 """For people who bring their own loop: `set_timesteps`, `scale_model_input`, `step` and `add_noise`, over a table.
 
-The one module that keeps a loop's state on an object and looks a timestep up, because the names it promises say so.
-It takes and returns the caller's kind of array (numpy, torch, JAX) and imports torch only when handed or asked for it.
+The one class that keeps a loop's state on an object and looks a timestep up, because the names it promises say so. It
+takes and returns the caller's kind of array (numpy, torch, JAX) and imports torch only when handed or asked for it.
 """
 
 from __future__ import annotations
 
 import math
-import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
-from typing import Any, NamedTuple
+from typing import Any, ClassVar
 
 import numpy as np
 
+from components.schedulers.arrays import clipped, kind_of, like, listed, plain, standard_normal, weighted_sum
 from components.schedulers.brownian import brownian_path
+from components.schedulers.calls import STEP, StepOutput, called
+from components.schedulers.loop import Loop
 from components.schedulers.noise import variance_preserving
+from components.schedulers.old_names import OldNames
+from components.schedulers.options import SchedulerConfigError
 from components.schedulers.schedule import Schedule
-from components.schedulers.tableau import Clip, Tableau
+from components.schedulers.tableau import Tableau
+
+OF_A_SCHEDULE = ("mu", "strength")
+"""Run options that decide which levels are visited: `step` comes too late for them."""
 
 
-class StepOutput(NamedTuple):
-    """What `step` returns: x at the next level, and the x0 that this row predicts."""
-
-    prev_sample: Any
-    pred_original_sample: Any
-
-
-@dataclass
-class Loop:
-    """Where a caller's loop stands: its table, the next row, and the registers beside x."""
-
-    schedule: Schedule
-    table: Tableau
-    run: Any
-    device: Any = None
-    row: int | None = None
-    path: Any = None
-    history: list[Any] = field(default_factory=list)
-
-
-class Facade:
+class Facade(OldNames):
     """The old names. Everything they do is said by the table that `tableau` of the scheduler returns."""
 
-    _loop: Loop | None = None
     order: int = 1
     """Network evaluations that make one step."""
+    step_takes: ClassVar[tuple[str, ...]] = ("generator", "return_dict")
+    """What `step` takes by place after model_output, timestep and sample."""
+    schedule_takes: ClassVar[tuple[str, ...]] = ()
+    """What `set_timesteps` takes by place after num_inference_steps and device."""
+    returns: ClassVar[int] = 2
+    """How many values `step` returns with return_dict=False."""
+    output: ClassVar[Any] = StepOutput
+    runs_unasked: ClassVar[bool] = False
+    """Whether a loop without `set_timesteps` runs the whole training clock."""
+    whole_timesteps: ClassVar[bool] = True
+    """Whether timesteps that are whole numbers are handed out as such."""
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        run = {option.name: option.default for option in getattr(cls, "OPTIONS", ()) if option.run}
+        of_steps = [name for name in run if name not in OF_A_SCHEDULE]
+        always = ("generator", "variance_noise", "return_dict")
+        cls.step = called("step", cls._step_of_loop, STEP, cls.step_takes, (*of_steps, *always), run)
+        where = ("num_inference_steps", "device", *cls.schedule_takes)
+        cls.set_timesteps = called("set_timesteps", cls._begin_run, (), where, ("timesteps", "sigmas", *run), run)
 
     def __len__(self) -> int:
         """Length of the training clock."""
         return self.config["num_train_timesteps"]  # type: ignore[attr-defined]
 
-    def set_timesteps(
+    def set_timesteps(self, num_inference_steps: int | None = None, device: Any = None, **options: Any) -> None:
+        """Begin a run: see `_begin_run`, which each class takes its arguments to in its own order."""
+        self._begin_run(num_inference_steps=num_inference_steps, device=device, **options)
+
+    def _begin_run(
         self,
+        *,
         num_inference_steps: int | None = None,
         device: Any = None,
         timesteps: Sequence[float] | None = None,
         sigmas: Sequence[float] | None = None,
+        original_inference_steps: int | None = None,
+        num_train_timesteps: int | None = None,
         **run: Any,
     ) -> None:
-        """Begin a run of so many steps, or of listed timesteps or sigmas (ratios, the end included).
+        """Begin a run of so many steps, or of listed timesteps or sigmas.
 
-        `run` takes run options (eta, s_churn, …). Raises SchedulerConfigError for an unfit schedule.
+        Sigmas are noise-to-signal ratios, the end included; a flow's are in (0, 1], before the scheduler's shift and
+        without the end, which is 0. Run options (eta, s_churn, mu, …) hold for the run. Raises SchedulerConfigError for
+        an unfit schedule.
         """
-        schedule = Schedule(num_inference_steps, timesteps=_listed(timesteps), sigmas=_listed(sigmas))
-        options = replace(self.run, **run)  # type: ignore[attr-defined]
-        self._loop = Loop(schedule, self.table_of(schedule, options), options, device)  # type: ignore[attr-defined]
+        if num_train_timesteps not in (None, len(self)):
+            raise ValueError(
+                f"num_train_timesteps is {num_train_timesteps}, but this scheduler's clock has {len(self)}"
+            )
+        scheduler, listing = self.under(**run), {"timesteps": listed(timesteps), "sigmas": listed(sigmas)}  # type: ignore[attr-defined]
+        if original_inference_steps is not None:
+            scheduler = scheduler.corrected({"original_inference_steps": original_inference_steps})
+        if self.fits == "flow" and not self.ascending and listing["sigmas"] and not listing["timesteps"]:  # type: ignore[attr-defined]
+            scheduler, num_inference_steps = scheduler.visiting(listing.pop("sigmas"), num_inference_steps)
+        self._loop = Loop(scheduler, Schedule(num_inference_steps, **listing), device)
+
+    def under(self, **options: Any) -> Any:
+        """This scheduler with these options of a run; None leaves one as it is. Raises TypeError for an unknown name.
+
+        Raises SchedulerConfigError for a value that it may not have.
+        """
+        given = {name: plain(value) for name, value in options.items() if value is not None}
+        known = type(self).options()  # type: ignore[attr-defined]
+        if unknown := [name for name in given if name not in known or not known[name].run]:
+            raise TypeError(f"{type(self).__name__} has no option of a run named {unknown[0]!r}")
+        if problems := type(self).check_options(given):  # type: ignore[attr-defined]
+            raise SchedulerConfigError(type(self).__name__, problems)
+        return self.running(self.with_run(**given)) if given else self  # type: ignore[attr-defined]
+
+    @property
+    def _scales(self) -> bool:
+        """Whether the network sees another scale of x than the solver keeps it in."""
+        return bool(self.levels(np.zeros(1), np.array([1.0, 0.0])).levels.scale[0] != 1)  # type: ignore[attr-defined]
+
+    @property
+    def table(self) -> Tableau:
+        """The table of the whole run that `set_timesteps` began."""
+        return self._begun.whole
 
     @property
     def _begun(self) -> Loop:
+        """The run there is; that of the whole training clock, where one may go without `set_timesteps`."""
+        if self._loop is None and self.runs_unasked:
+            self._loop, self._clock_run = self._unasked, None
         if self._loop is None:
             raise ValueError("there is no run yet: call set_timesteps first")
         return self._loop
 
-    @property
-    def num_inference_steps(self) -> int | None:
-        return None if self._loop is None else self._loop.table.steps
-
-    @property
-    def timesteps(self) -> Any:
-        """(N,) what the network is told, row by row: whole numbers as int64, others as float32."""
-        t = self._begun.table.timestep
-        return self._handed(t.astype(np.int64 if np.array_equal(t, np.round(t)) else np.float32))
-
-    @property
-    def sigmas(self) -> Any:
-        """(N + 1,) noise-to-signal ratio where each row reads, and where the last one lands; float32."""
-        table = self._begun.table
-        levels = np.vstack([table.read, table.land[-1:]])
-        with np.errstate(divide="ignore"):
-            return self._handed((levels[:, 1] / levels[:, 0]).astype(np.float32))
-
-    @property
-    def init_noise_sigma(self) -> float:
-        """What to multiply a standard normal draw by."""
-        table: Tableau = self.table_of(Schedule(1), self.run) if self._loop is None else self._loop.table  # type: ignore
-        return float(table.init_noise_sigma)
-
-    def _handed(self, values: np.ndarray) -> Any:
-        """torch's arrays where the caller uses torch, numpy's otherwise."""
-        torch = sys.modules.get("torch")
-        device = self._begun.device
-        return values if torch is None else torch.from_numpy(values).to(device)
-
     def set_begin_index(self, begin_index: int = 0) -> None:
-        """Start at this row (image to image begins in the middle)."""
-        self._begun.row = begin_index
-        self._begun.history = []
+        """Start at this row of `timesteps`, as image to image does: the rest is a run of its own, without history.
 
-    def _row_of(self, timestep: Any) -> int:
-        """The loop's next row; at its start the first one that is told this timestep."""
+        Raises ValueError for a row in the middle of a step.
+        """
+        self._begun.begin(int(begin_index))
+
+    def scale_model_input(self, sample: Any, timestep: Any = None, *args: Any, **options: Any) -> Any:
+        """What the network is to see of x at this timestep; the row that comes next, where none is said."""
+        if not self._scales:
+            return sample
         loop = self._begun
-        if loop.row is None:
-            matches = np.flatnonzero(np.isclose(loop.table.timestep, float(timestep), rtol=1e-6, atol=1e-4))
-            loop.row = int(matches[0]) if len(matches) else 0
-        if loop.row >= loop.table.rows:
-            raise ValueError(f"the run is over after {loop.table.rows} rows: call set_timesteps for another one")
-        return loop.row
-
-    def scale_model_input(self, sample: Any, timestep: Any) -> Any:
-        """What the network is to see of x at this row."""
-        scale = float(self._begun.table.input_scale[self._row_of(timestep)])
+        row = loop.row if timestep is None else loop.place_of(timestep)
+        if row is None:
+            raise loop.unknown(timestep)
+        scale = float(loop.whole.input_scale[row])
         return sample if scale == 1.0 else sample * scale
 
-    def step(
+    def step(self, model_output: Any, timestep: Any, sample: Any, **options: Any) -> Any:
+        """One row: see `_step_of_loop`, which each class takes its arguments to in its own order."""
+        return self._step_of_loop(model_output=model_output, timestep=timestep, sample=sample, **options)
+
+    def _step_of_loop(
         self,
+        *,
         model_output: Any,
         timestep: Any,
         sample: Any,
-        *,
         generator: Any = None,
         variance_noise: Any = None,
-        return_dict: bool = True,
-        **run: Any,
+        return_dict: bool | None = True,
+        **options: Any,
     ) -> Any:
         """One row: x and the network's answer at its level -> x at the next one, of the same shape and kind.
 
-        `run` takes run options, as of the peer's `step` (eta, s_churn, order, …). `generator` is a torch.Generator or
-        a list of one per image, a numpy Generator, or a JAX key, after the kind of `sample`.
+        Methods without history take any row of the run, in any order. Others take the next one, or begin where a step
+        starts. Run options (eta, s_churn, order, …) hold from here on. `generator` is a torch.Generator or a list of
+        one per image, a numpy Generator, or a JAX key, after the kind of `sample`.
+
+        Raises ValueError for a timestep that no row is told, or that is out of turn.
         """
         loop = self._begun
-        n = self._row_of(timestep)
-        if run and (options := replace(loop.run, **run)) != loop.run:
-            loop.run, loop.table = options, self.table_of(loop.schedule, options)  # type: ignore[attr-defined]
+        self._change(loop, options, timestep)
+        n = loop.take(timestep)
         table = loop.table
         variance, channels = None, sample.shape[1]
         if model_output.shape[1] == 2 * channels:  # a network that predicts a variance as well
             model_output, variance = model_output[:, :channels], model_output[:, channels:]
         p, q = map(float, table.to_x0[n])
-        x0 = _sum((p, sample), (q, model_output))
+        x0 = weighted_sum((p, sample), (q, model_output))
         if table.clip is not None:
             x0 = clipped(x0, table.clip)
         noise = None
@@ -158,10 +179,32 @@ class Facade:
                 base, slope = map(float, table.log_std[n])
                 noise = noise * math.e ** (base + slope * variance)
         history = loop.history or [None] * (table.registers - 1)
-        sources = [sample, *history, model_output, x0, noise]
-        new = [_sum(*zip(map(float, weights), sources, strict=True)) for weights in table.update[n]]
-        loop.row, loop.history = n + 1, new[1:]
-        return StepOutput(new[0], x0) if return_dict else (new[0],)
+        sources, weights = [sample, *history, model_output, x0], table.update[n].tolist()
+        known = [weighted_sum(*zip(row, sources, strict=False)) for row in weights]
+        new = [weighted_sum((1.0, sure), (row[-1], noise)) for sure, row in zip(known, weights, strict=True)]
+        loop.leave(n, new[1:])
+        if return_dict or return_dict is None:
+            return self.output(new[0], self.second_output(table, n, known[0], x0))
+        return (new[0], self.second_output(table, n, known[0], x0))[: self.returns]
+
+    def second_output(self, table: Tableau, row: int, sure: Any, x0: Any) -> Any:
+        """What `step` returns beside x, of x0 and of the part of x at the next level that is not fresh noise."""
+        return x0
+
+    def _change(self, loop: Loop, options: dict[str, Any], timestep: Any) -> None:
+        """Take up a step's run options. Raises TypeError or ValueError for what means nothing here."""
+        known = type(self).options()  # type: ignore[attr-defined]
+        for name in [name for name in options if name not in known or not known[name].run]:
+            if name not in self.step_takes:
+                raise TypeError(f"{type(self).__name__}.step() got an unexpected keyword argument {name!r}")
+            self.check_unread(name, options.pop(name), timestep)
+        if (changed := loop.scheduler.under(**options)).run != loop.scheduler.run:
+            loop.change(changed)
+
+    def check_unread(self, name: str, value: Any, timestep: Any) -> None:
+        """Refuse what the old signature takes and no row reads, where it would say something. Raises ValueError."""
+        if value is not None and not (isinstance(value, int | float) and value in (0, 1, math.inf)):
+            raise ValueError(f"{type(self).__name__}.step() takes {name} for old scripts' sake, but does not read it")
 
     def _drawn(self, row: int, sample: Any, generator: Any) -> Any:
         """This row's noise: a draw of its own, or an increment of the path that the generator's seed stands for."""
@@ -176,91 +219,51 @@ class Facade:
                 seed = int(torch.randint(2**63 - 1, ())) if generator is None else generator.initial_seed()
             loop.path = brownian_path(seed, sample.shape, *loop.table.brownian, dtype=sample.dtype)
         noise = loop.path.unit(loop.table.noise_span[row])
-        return _like(noise, sample) if _kind(noise) == "numpy" else noise.to(sample.device)
+        return like(noise, sample) if kind_of(noise) == "numpy" else noise.to(sample.device)
+
+    # ---- data made noisy -------------------------------------------------------------------------------------------
 
     def add_noise(self, original_samples: Any, noise: Any, timesteps: Any) -> Any:
-        """x at these timesteps (B,), in the scale this solver keeps x in: alpha x0 + sigma noise."""
+        """x at these timesteps (B,), in the scale this solver keeps x in: alpha x0 + sigma noise.
+
+        The level is the one that the run's row of this timestep reads at; that of the training clock, where no row of
+        the run is told it. Raises ValueError for a timestep beyond the clock.
+        """
         alpha, sigma = self._levels_of(timesteps, original_samples)
         return alpha * original_samples + sigma * noise
+
+    def scale_noise(self, sample: Any, timestep: Any, noise: Any = None) -> Any:
+        """The same under the name that flows have for it; without `noise`, a fresh draw."""
+        return self.add_noise(sample, standard_normal(sample, None) if noise is None else noise, timestep)
 
     def get_velocity(self, sample: Any, noise: Any, timesteps: Any) -> Any:
         """v = alpha noise - sigma x0 (arXiv 2202.00512), on the variance-preserving scale."""
         alpha, sigma = self._levels_of(timesteps, sample, variance_preserving_scale=True)
         return alpha * noise - sigma * sample
 
-    def _levels_of(self, timesteps: Any, like: Any, variance_preserving_scale: bool = False) -> tuple[Any, Any]:
-        t = np.asarray(timesteps.tolist() if hasattr(timesteps, "tolist") else timesteps, np.float64).reshape(-1)
-        sigma = self.clock.sigma_at(t)  # type: ignore[attr-defined]
+    def _levels_of(self, timesteps: Any, array: Any, variance_preserving_scale: bool = False) -> tuple[Any, Any]:
+        t = np.ravel(timesteps.tolist() if hasattr(timesteps, "tolist") else timesteps).astype(np.float64)
         if variance_preserving_scale:
-            pair = variance_preserving(sigma)
+            pairs = variance_preserving(self.sigma_told(t))
         else:
-            levels = self.levels(t, np.append(sigma, 0)).levels  # type: ignore[attr-defined]
-            pair = levels.alpha[:-1], levels.sigma[:-1]
-        shape = (-1,) + (1,) * (like.ndim - 1)
-        return tuple(_like(values.reshape(shape), like) for values in pair)  # type: ignore[return-value]
+            pairs = np.transpose([self._level_at(one) for one in t]) if len(t) else np.empty((2, 0))
+        shape = (-1,) + (1,) * (array.ndim - 1)
+        return tuple(like(values.reshape(shape), array) for values in pairs)  # type: ignore[return-value]
 
+    def _level_at(self, timestep: float) -> Any:
+        """(alpha, sigma) in the solver's own scale."""
+        row = None if self._loop is None else self._loop.place_of(timestep)
+        if self._loop is not None and row is not None:
+            return self._loop.whole.read[row]
+        told, ends = np.array([timestep]), np.append(self.sigma_told(np.array([timestep])), 0)
+        level = self.levels(told, ends).levels  # type: ignore[attr-defined]
+        return level.alpha[0], level.sigma[0]
 
-def _listed(values: Sequence[float] | None) -> list[float] | None:
-    return None if values is None else [float(value) for value in values]
-
-
-def _sum(*terms: tuple[float, Any]) -> Any:
-    """The weighted sum of the terms that count; None, a register of zeros, where none does."""
-    total = None
-    for weight, source in terms:
-        if weight == 0.0 or source is None:
-            continue
-        term = source if weight == 1.0 else source * weight
-        total = term if total is None else total + term
-    return total
-
-
-def _kind(array: Any) -> str:
-    return type(array).__module__.partition(".")[0]
-
-
-def _like(values: np.ndarray, like: Any) -> Any:
-    """These numbers in the caller's kind of array."""
-    if _kind(like) == "torch":
-        import torch
-
-        return torch.from_numpy(values).to(like.device, like.dtype)
-    return values.astype(like.dtype)
-
-
-def clipped(x0: Any, clip: Clip) -> Any:
-    """x0 clamped, or thresholded at the quantile of each image's own magnitudes (Imagen, arXiv 2205.11487, 2.3)."""
-    if clip.kind == "range":
-        return x0.clip(-clip.limit, clip.limit)
-    magnitudes = abs(x0).reshape(x0.shape[0], -1)
-    if _kind(x0) == "torch":
-        import torch
-
-        threshold = torch.quantile(magnitudes.float(), clip.ratio, dim=1).to(x0.dtype)
-    elif _kind(x0) == "numpy":
-        threshold = np.quantile(magnitudes, clip.ratio, axis=1)
-    else:
-        import jax.numpy as jnp  # pyright: ignore[reportMissingImports]
-
-        threshold = jnp.quantile(magnitudes, clip.ratio, axis=1)
-    threshold = threshold.clip(1.0, max(clip.limit, 1.0)).reshape((-1,) + (1,) * (x0.ndim - 1))
-    return x0.clip(-threshold, threshold) / threshold
-
-
-def standard_normal(like: Any, generator: Any) -> Any:
-    """A draw of the shape, kind and dtype of `like`; a list of torch generators draws image by image."""
-    kind = _kind(like)
-    if kind == "torch":
-        import torch
-
-        if isinstance(generator, list | tuple):
-            return torch.cat([standard_normal(one[None], g) for one, g in zip(like, generator, strict=True)])
-        place = like.device if generator is None else generator.device
-        return torch.randn(like.shape, generator=generator, device=place, dtype=like.dtype).to(like.device)
-    if kind == "numpy":
-        return (generator or np.random.default_rng()).standard_normal(like.shape).astype(like.dtype)
-    if generator is None:
-        raise ValueError("a JAX array takes its noise from generator=, a key of jax.random")
-    import jax  # pyright: ignore[reportMissingImports]
-
-    return jax.random.normal(generator, like.shape, like.dtype)
+    def sigma_told(self, timesteps: np.ndarray) -> np.ndarray:
+        """The clock's sigma where the network is told these. Raises ValueError beyond the clock's ends."""
+        low, high = self.clock.ends  # type: ignore[attr-defined]
+        outside = ~((low <= timesteps) & (timesteps <= high))
+        if outside.any():
+            what = f"timestep {timesteps[outside][0]:.7g} is beyond the training clock"
+            raise ValueError(f"{what}, which runs from {low:g} to {high:g}")
+        return self.clock.sigma_at(timesteps)  # type: ignore[attr-defined]

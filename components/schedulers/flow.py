@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Self
 
 import numpy as np
 
 from components.schedulers import spacing as space
 from components.schedulers.base import Array, Grid, Scheduler
 from components.schedulers.noise import FlowClock
+from components.schedulers.options import OptionProblem, SchedulerConfigError
 
 
 def shifted(sigma: Array, shift: float) -> Array:
@@ -52,13 +56,38 @@ class FlowOption(Scheduler):
     def spaced_levels(self, kind: str, steps: int) -> tuple[Array, Array]:
         if not self.flows:
             return super().spaced_levels(kind, steps)
-        sigmas = self.shift_levels(self.even_levels(steps))
+        even = self.even_levels(steps) if self.run.unshifted is None else np.array(self.run.unshifted)
+        sigmas = self.shift_levels(even)
         if (terminal := self._values.get("shift_terminal")) is not None:
             sigmas = stretched(sigmas, terminal)
         if kind in space.SIGMA_SPACINGS:
-            sigmas = space.SIGMA_SPACINGS[kind](float(sigmas[-1]), float(sigmas[0]), steps)
+            sigmas = self.respaced(kind, sigmas)
         sigmas = sigmas[::-1] if self.ascending else sigmas
         return self.clock.timestep_at(sigmas), sigmas
+
+    def respaced(self, kind: str, sigmas: Array) -> Array:
+        """As many levels of a sigma spacing, which is one of noise to signal here as everywhere: sigma / (1 - sigma).
+
+        Its ends are those asked for, or those of the betas that a network without flow would have been trained on.
+        """
+        betas = Scheduler.make_clock(self)
+        low, high = self._values.get("sigma_min"), self._values.get("sigma_max")
+        ratios = space.SIGMA_SPACINGS[kind](low or betas.sigma_min, high or betas.sigma_max, len(sigmas))
+        return ratios / (1 + ratios)
+
+    def visiting(self, sigmas: Sequence[float], steps: int | None) -> tuple[Self, int]:
+        """(this scheduler in a run over these levels, their number): falling, before any shift; a last 0 is the end.
+
+        Raises SchedulerConfigError for levels that a flow does not have, or for another number of steps.
+        """
+        levels = tuple(sigmas[:-1] if len(sigmas) > 1 and sigmas[-1] == 0 else sigmas)
+        what = f"are {steps}, but {len(levels)} sigmas are listed"
+        problems = [] if steps in (None, len(levels)) else [OptionProblem("steps", what)]
+        if not levels or not all(0 < b < a for a, b in pairwise((1 + 1e-9, *levels))):
+            problems.append(OptionProblem("sigmas", "must fall and lie in (0, 1]: a flow's levels before any shift"))
+        if problems:
+            raise SchedulerConfigError(f"{type(self).__name__} schedule", problems)
+        return self.running(self.with_run(unshifted=levels)), len(levels)
 
     def levels(self, t: Array, sigmas: Array) -> Grid:
         return super().levels(t, np.minimum(sigmas, self.clock.largest) if self.flows else sigmas)
@@ -79,6 +108,10 @@ class FlowScheme(FlowOption):
 
     fits = "flow"
     timestep_spacing = "linspace"
+    returns = 1
+    runs_unasked = True
+    whole_timesteps = False
+    schedule_takes = ("sigmas", "mu", "timesteps")
     prediction_type = "flow_prediction"
 
     @property
@@ -92,6 +125,22 @@ class FlowScheme(FlowOption):
     @property
     def flow_shift(self) -> float:
         return self.shift
+
+    def respaced(self, kind: str, sigmas: Array) -> Array:
+        """Between the ends that the levels have."""
+        return space.SIGMA_SPACINGS[kind](float(sigmas[-1]), float(sigmas[0]), len(sigmas))
+
+    def set_shift(self, shift: float) -> None:
+        """Shift by this in runs to come; the configuration, and the ends of the clock, stay as they were made."""
+        self.shift = shift
+
+    @property
+    def sigma_min(self) -> float:
+        return self.clock.sigma_min
+
+    @property
+    def sigma_max(self) -> float:
+        return self.clock.sigma_max
 
     def even_levels(self, steps: int) -> Array:
         """Between the ends of the clock, which a fixed shift has moved already."""

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 from components.schedulers import options as opt
 from components.schedulers.base import Grid, Rows, RunOptions
+from components.schedulers.calls import CHURN
 from components.schedulers.equation import ODE, Equation, other
 from components.schedulers.flow import FlowScheme
 
@@ -14,6 +16,7 @@ class FlowMatchEulerDiscreteScheduler(FlowScheme):
     """x' = x + (sigma' - sigma) v; or, stochastically, x0 noised anew to sigma'."""
 
     aliases = ("flow_euler",)
+    step_takes = (*CHURN, "generator", "per_token_timesteps", "return_dict")
     OPTIONS = (*opt.FLOW_OPTIONS, opt.Option("stochastic_sampling", False, bool, "Noise x0 anew at every step."))
 
     @property
@@ -23,6 +26,10 @@ class FlowMatchEulerDiscreteScheduler(FlowScheme):
     @property
     def convergence(self) -> int | None:
         return None if self.stochastic_sampling else 1
+
+    def check_unread(self, name: str, value: Any, timestep: Any) -> None:
+        if name not in CHURN:  # which the reference library does not read either
+            super().check_unread(name, value, timestep)
 
     def rows(self, grid: Grid, run: RunOptions) -> Iterable[Rows]:
         i, at, to = grid.steps()

@@ -8,6 +8,7 @@ import numpy as np
 
 from components.schedulers import options as opt
 from components.schedulers.base import Array, Grid, Rows, RunOptions, State
+from components.schedulers.calls import CHURN
 from components.schedulers.equation import ODE
 from components.schedulers.flow import FlowScheme
 
@@ -19,6 +20,8 @@ class FlowMatchHeunDiscreteScheduler(FlowScheme):
     """
 
     aliases = ("flow_heun",)
+    step_takes = (*CHURN, "generator", "return_dict")
+    schedule_takes = ()
     order = convergence = 2
     equation = ODE
     OPTIONS = (opt.LENGTH, opt.SHIFT)

@@ -16,6 +16,8 @@ class HeunDiscreteScheduler(SigmaScheduler):
     """
 
     aliases = ("heun",)
+    step_takes = ("return_dict",)
+    schedule_takes = ("num_train_timesteps", "timesteps")
     order = convergence = 2
     equation = ODE
     OPTIONS = (*opt.SIGMA_SPACE_OF_SD, *opt.with_defaults(opt.CLIP, clip_sample=False))

@@ -21,6 +21,10 @@ class IPNDMScheduler(Scheduler):
     """
 
     aliases = ("ipndm",)
+    step_takes = ("return_dict",)
+    returns = 1
+    runs_unasked = True
+    whole_timesteps = False
     fits = "v-diffusion"
     convergence = 2
     equation = ODE

@@ -12,6 +12,7 @@ class KDPM2AncestralDiscreteScheduler(KDPM2DiscreteScheduler):
     """The midpoint method down to sigma_down, then fresh noise of sigma_up."""
 
     aliases = ("dpm2_a", "kdpm2_a", "dpm2_ancestral")
+    step_takes = ("generator", "return_dict")
     convergence = 1
     equation = SDE
 

@@ -18,6 +18,8 @@ class KDPM2DiscreteScheduler(SigmaScheduler):
     """
 
     aliases = ("dpm2", "kdpm2")
+    step_takes = ("return_dict",)
+    schedule_takes = ("num_train_timesteps",)
     order = convergence = 2
     equation = ODE
     OPTIONS = opt.SIGMA_SPACE_OF_SD

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 import numpy as np
 
 from components.schedulers import options as opt
 from components.schedulers.base import Array, Grid, Rows, RunOptions, Scheduler, State
+from components.schedulers.calls import LCMStepOutput
 from components.schedulers.equation import STUDENT
+from components.schedulers.tableau import Tableau
 
 SIGMA_DATA = 0.5
 
@@ -20,6 +23,8 @@ class LCMScheduler(Scheduler):
     """
 
     aliases = ("lcm",)
+    schedule_takes = ("original_inference_steps", "timesteps", "strength")
+    output = LCMStepOutput
     convergence = None
     equation = STUDENT
     OPTIONS = opt.LCM_OPTIONS
@@ -31,6 +36,9 @@ class LCMScheduler(Scheduler):
         if steps > count:
             return np.interp(np.linspace(0, count - 1, steps), np.arange(count), origin)
         return origin[np.floor(np.linspace(0, count, steps, endpoint=False)).astype(int)]
+
+    def second_output(self, table: Tableau, row: int, sure: Any, x0: Any) -> Any:
+        return sure / float(table.land[row, 0])
 
     def end_sigma(self) -> float:
         return 0.0

@@ -20,6 +20,7 @@ class LMSDiscreteScheduler(SigmaScheduler):
 
     aliases = ("lms",)
     equation = ODE
+    step_takes = ("order", "return_dict")
     OPTIONS = (
         *opt.SIGMA_SPACE,
         opt.Option("order", 4, int, "How many outputs a step looks at.", minimum=1, maximum=4, run=True),

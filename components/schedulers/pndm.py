@@ -28,6 +28,8 @@ class PNDMScheduler(Scheduler):
     aliases = ("pndm", "plms")
     equation = ODE
     finite_clock = True
+    step_takes = ("return_dict",)
+    returns = 1
     OPTIONS = (
         *opt.BETAS,
         opt.Option("skip_prk_steps", False, bool, "Start without Runge-Kutta steps (SD 1.x: true)."),

@@ -28,6 +28,8 @@ class SASolverScheduler(DPMSolverMultistepScheduler):
     """
 
     aliases = ("sa_solver",)
+    step_takes = ("generator", "return_dict")
+    schedule_takes = ()
     euler_at_final = False
     OPTIONS = (
         *opt.EXPONENTIAL,

@@ -3,24 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 import numpy as np
 
 from components.schedulers import options as opt
 from components.schedulers.base import Array, Grid, Rows, RunOptions, State
+from components.schedulers.calls import TCDStepOutput
 from components.schedulers.lcm import LCMScheduler
 from components.schedulers.noise import variance_preserving
+from components.schedulers.tableau import Tableau
 
 
 class TCDScheduler(LCMScheduler):
     """DDIM to the level s of timestep (1 - eta) t', below the next one, then fresh noise up to it (algorithm 4)."""
 
     aliases = ("tcd",)
+    step_takes = ("eta", "generator", "return_dict")
+    output = TCDStepOutput
     OPTIONS = (*opt.LCM_OPTIONS, *opt.with_defaults((opt.ETA,), eta=0.3))
 
     @property
     def convergence(self) -> int | None:
         return None if self.run.eta else 1
+
+    def second_output(self, table: Tableau, row: int, sure: Any, x0: Any) -> Any:
+        """x at s: fresh noise of variance 1 - (alpha' / alpha_s)^2 would lead from there to x'."""
+        return sure / float(np.sqrt(1 - table.update[row, 0, -1] ** 2))
 
     def end_sigma(self) -> float:
         return self.clock.sigma_min

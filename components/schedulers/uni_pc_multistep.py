@@ -19,6 +19,8 @@ class UniPCMultistepScheduler(DPMSolverMultistepScheduler):
     """
 
     aliases = ("unipc", "uni_pc")
+    step_takes = ("return_dict",)
+    schedule_takes = ("sigmas", "mu")
     OPTIONS = (
         *opt.EXPONENTIAL,
         opt.Option("solver_order", 2, int, "How many outputs a prediction looks at.", minimum=1, maximum=4),

@@ -1,0 +1,175 @@
+"""What else old scripts read from a scheduler or ask of it: its clock as arrays, where a loop stands, its file's names.
+
+Arrays are torch's where torch is loaded, numpy's otherwise, float32; they say what there is, and nothing reads them.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from components.schedulers.loop import Loop
+from components.schedulers.noise import TrainingClock
+from components.schedulers.schedule import Schedule
+
+
+class OldNames:
+    """Mixed into a scheduler with a loop of its own (`Facade`)."""
+
+    _loop: Loop | None = None
+    _clock_run: Loop | None = None
+    config_name = "scheduler_config.json"
+
+    @property
+    def _unasked(self) -> Loop:
+        """A run of the whole training clock."""
+        if self._clock_run is None:
+            self._clock_run = Loop(self, Schedule(len(self)))  # type: ignore[arg-type]
+        return self._clock_run
+
+    def _handed(self, values: np.ndarray) -> Any:
+        """torch's arrays where the caller uses torch, on the run's device; numpy's otherwise."""
+        torch = sys.modules.get("torch")
+        device = None if self._loop is None else self._loop.device
+        return values.copy() if torch is None else torch.from_numpy(np.ascontiguousarray(values)).to(device)
+
+    # ---- the run ---------------------------------------------------------------------------------------------------
+
+    @property
+    def num_inference_steps(self) -> int | None:
+        return None if self._loop is None else self._loop.whole.steps
+
+    @property
+    def timesteps(self) -> Any:
+        """(N,) what the network is told, row by row; the training clock's, where no run is set."""
+        clock = self.clock  # type: ignore[attr-defined]
+        if self._loop is None and isinstance(clock, TrainingClock) and self.order == 1:  # type: ignore[attr-defined]
+            t = np.arange(clock.length)
+            return self._handed(t if self.ascending else t[::-1])  # type: ignore[attr-defined]
+        return self._handed((self._loop or self._unasked).handed)
+
+    @property
+    def sigmas(self) -> Any:
+        """(N + 1,) level where each row reads, and where the last one lands: noise to signal, or a flow's sigma.
+
+        Where no run is set, those of the training clock: rising where x is kept as alpha x0 + sigma eps; a flow's
+        without their end.
+        """
+        clock, flow = self.clock, self.fits == "flow"  # type: ignore[attr-defined]
+        if self._loop is None and isinstance(clock, TrainingClock) and self.variance_preserving:  # type: ignore[attr-defined]
+            return self._handed(clock.sigmas.astype(np.float32))
+        table = (self._loop or self._unasked).whole
+        levels = np.vstack([table.read, table.land[-1:]])
+        with np.errstate(divide="ignore"):
+            values = levels[:, 1] if flow else levels[:, 1] / levels[:, 0]
+        return self._handed((values[:-1] if flow and self._loop is None else values).astype(np.float32))
+
+    @property
+    def init_noise_sigma(self) -> float:
+        """What to multiply a standard normal draw by."""
+        if self._loop is not None:
+            return float(self._loop.whole.init_noise_sigma)
+        return float(self.initial_scale(self.grid(Schedule(len(self)))))  # type: ignore[attr-defined,arg-type]
+
+    @property
+    def step_index(self) -> int | None:
+        """The row that comes next; None where none has been taken."""
+        return None if self._loop is None or self._loop.fresh else self._loop.row
+
+    @property
+    def begin_index(self) -> int | None:
+        return None if self._loop is None else self._loop.begin_index
+
+    def index_for_timestep(self, timestep: Any, schedule_timesteps: Any = None) -> int:
+        """The row that begins at this timestep; its place in `schedule_timesteps`, where those are given.
+
+        Raises ValueError where there is none.
+        """
+        if schedule_timesteps is not None:
+            found = np.flatnonzero(np.asarray(schedule_timesteps) == np.asarray(timestep))
+            if not len(found):
+                raise ValueError(f"timestep {timestep} is not among these {len(schedule_timesteps)} timesteps")
+            return int(found[min(1, len(found) - 1)])
+        loop = self._loop or self._unasked
+        if (row := loop.place_of(timestep)) is None:
+            raise loop.unknown(timestep)
+        return row
+
+    def previous_timestep(self, timestep: Any) -> Any:
+        """What the row after this one is told; -1 after the last. On the training clock, where no run is set."""
+        told = self.timesteps
+        row = self.index_for_timestep(timestep) + 1
+        return told[row] if row < len(told) else -1
+
+    # ---- the clock -------------------------------------------------------------------------------------------------
+
+    def _trained(self, name: str) -> TrainingClock:
+        """The clock of betas. Raises AttributeError for a network that has none."""
+        clock = self.clock  # type: ignore[attr-defined]
+        if isinstance(clock, TrainingClock):
+            return clock
+        if "beta_schedule" not in type(self).options():  # type: ignore[attr-defined]
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+        from components.schedulers.base import Scheduler
+
+        return Scheduler.make_clock(self)  # type: ignore[arg-type]
+
+    @property
+    def alphas_cumprod(self) -> Any:
+        """(T,) alpha^2 at every timestep."""
+        return self._handed(self._trained("alphas_cumprod").alphas_cumprod.astype(np.float32))
+
+    @property
+    def alphas(self) -> Any:
+        """(T,) 1 - beta: alpha^2 at every timestep as a share of the one before."""
+        return self._handed(_shares(self._trained("alphas")).astype(np.float32))
+
+    @property
+    def betas(self) -> Any:
+        """(T,) the variance that each timestep of training adds."""
+        return self._handed((1 - _shares(self._trained("betas"))).astype(np.float32))
+
+    @property
+    def alpha_t(self) -> Any:
+        return self.alphas_cumprod**0.5
+
+    @property
+    def sigma_t(self) -> Any:
+        return (1 - self.alphas_cumprod) ** 0.5
+
+    @property
+    def lambda_t(self) -> Any:
+        """(T,) log(alpha / sigma) at every timestep."""
+        return self._handed(-self._trained("lambda_t").log_sigmas.astype(np.float32))
+
+    @property
+    def final_alpha_cumprod(self) -> Any:
+        """alpha^2 where the last step ends."""
+        to_one = self.config.get("set_alpha_to_one", True)  # type: ignore[attr-defined]
+        first = self._trained("final_alpha_cumprod").alphas_cumprod[0]
+        return self._handed(np.array(1.0 if to_one else first, np.float32))
+
+    initial_alpha_cumprod = final_alpha_cumprod
+
+    @property
+    def one(self) -> Any:
+        return self._handed(np.array(1.0, np.float32))
+
+    # ---- the file --------------------------------------------------------------------------------------------------
+
+    def save_config(self, save_directory: str | Path, **options: Any) -> None:
+        """Write scheduler_config.json into this folder: `save_pretrained`."""
+        self.save_pretrained(save_directory)  # type: ignore[attr-defined]
+
+    def to_json_string(self) -> str:
+        return self.to_json()  # type: ignore[attr-defined]
+
+    def to_json_file(self, json_file_path: str | Path) -> None:
+        Path(json_file_path).write_text(self.to_json(), encoding="utf-8")  # type: ignore[attr-defined]
+
+
+def _shares(clock: TrainingClock) -> np.ndarray:
+    return clock.alphas_cumprod / np.append(1.0, clock.alphas_cumprod[:-1])
