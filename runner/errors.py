@@ -18,7 +18,7 @@ class Problem:
     """One thing that is wrong.
 
     where: a file with line and key path ("recipes/recipe/mine.yaml:7 stepz"), or "command line: stepz=30".
-    what: what is wrong there, one sentence without a full stop.
+    what: what is wrong there, one sentence without a full stop. missing: it is not wrong, but not on this machine.
     allowed: the names or values that would do; nearest: the one that was probably meant; hint: what to do instead.
     """
 
@@ -27,6 +27,7 @@ class Problem:
     allowed: tuple[str, ...] = ()
     nearest: str | None = None
     hint: str | None = None
+    missing: bool = False
 
     def __str__(self) -> str:
         meant = f" Did you mean '{self.nearest}'?" if self.nearest else ""

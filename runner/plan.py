@@ -6,14 +6,15 @@ Reads configurations and file names, downloading them if need be; loads no weigh
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from components.errors import CheckpointError
+from components.packages import absent
 from components.schedulers import SchedulerConfigError
+from runner import needs
 from runner.errors import Problem, RecipeError, nearest
 from runner.memory import memory_problems
 from runner.pipelines.base import Configs, Pipeline, Wish, pipelines
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
 DEMO = "demo:"
 DEMO_FOLDER = Path(__file__).parent / "demo"
 IMAGES_PER_BATCH = 4
-BACKEND_LIBRARIES = {"torch": ("torch",), "jax": ("jax", "flax")}
 
 
 @dataclass(frozen=True)
@@ -89,9 +89,12 @@ class Source:
     configs: Configs
 
 
-def make_plan(recipe: Recipe, pins: Pins | None = None) -> Plan:
-    """Settles a recipe. Raises RecipeError with everything that cannot work."""
-    return Planner().plan(recipe, pins)
+def make_plan(recipe: Recipe, pins: Pins | None = None, *, to_run: bool = True) -> Plan:
+    """Settles a recipe. Raises RecipeError with everything that cannot work.
+
+    to_run: packages that the run would need must be here; they are not needed to tell what it would do.
+    """
+    return Planner().plan(recipe, pins, to_run=to_run)
 
 
 class Planner:
@@ -100,10 +103,12 @@ class Planner:
     def __init__(self) -> None:
         self._kept: dict[tuple[str, ...], Any] = {}
 
-    def plan(self, recipe: Recipe, pins: Pins | None = None) -> Plan:
-        """Settles a recipe. Raises RecipeError with everything that cannot work."""
+    def plan(self, recipe: Recipe, pins: Pins | None = None, *, to_run: bool = True) -> Plan:
+        """See `make_plan`."""
         pins = pins or Pins()
         _check_backend(recipe.backend)
+        if to_run and (lacking := needs.for_drawing(recipe)):
+            raise RecipeError(lacking)
         origin = recipe.checkpoint.model_dump_json()
         source = self._once((origin,), lambda: _open_source(recipe))
         pipeline, components, configs = source.pipeline, source.components, source.configs
@@ -207,17 +212,9 @@ def checkpoint_source(repo: str) -> str | Path:
 
 
 def _check_backend(choice: BackendChoice) -> None:
-    """Raises RecipeError where a backend's libraries are not installed, or it cannot do what is asked of it.
-
-    Looks for libraries, imports nothing.
-    """
+    """Raises RecipeError where a backend cannot do what is asked of it."""
     if problems := memory_problems(choice):
         raise RecipeError(problems)
-    absent = [library for library in BACKEND_LIBRARIES[choice.name] if importlib.util.find_spec(library) is None]
-    if absent:
-        what = f"the {choice.name} backend needs what is not installed: {' and '.join(absent)}"
-        hint = f"pip install {' '.join(absent)}"
-        raise RecipeError([Problem("backend.name", what, hint=hint)])
 
 
 def _open(recipe: Recipe) -> Checkpoint:
@@ -372,7 +369,8 @@ def _option_problem(problem: Any, group: str, path: Path | None = None) -> Probl
 def _make_batches(recipe: Recipe, pinned: tuple[tuple[int, ...], ...] | None) -> tuple[Batch, ...]:
     if pinned is None:
         size = recipe.batch_size or min(recipe.num_images, IMAGES_PER_BATCH)
-        if recipe.batch_size is None and size < recipe.num_images and recipe.backend.name == "jax":
+        many = recipe.batch_size is None and size < recipe.num_images
+        if many and recipe.backend.name == "jax" and not absent(needs.BACKENDS["jax"]):
             size = min(recipe.num_images, IMAGES_PER_BATCH * _jax_devices(recipe))
         starts = range(0, recipe.num_images, size)
         pinned = tuple(tuple(range(start, min(start + size, recipe.num_images))) for start in starts)

@@ -1,8 +1,5 @@
 """The networks in JAX. Without jax and flax, importing anything from here says what to install."""
 
-from importlib.util import find_spec
+from components.packages import refuse_absent
 
-if absent := [name for name in ("jax", "flax") if find_spec(name) is None]:
-    raise ImportError(
-        f"this part needs what is not installed: {' and '.join(absent)}. Install it: pip install {' '.join(absent)}"
-    )
+refuse_absent("this part", ("jax", "flax"))

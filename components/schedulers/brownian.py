@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from components.packages import refuse_absent
 from components.schedulers.noise import Array
 from components.schedulers.tableau import Tableau, TableauError
 
@@ -62,12 +63,10 @@ class BrownianTree:
 
     def __init__(self, seed: int, shape: Sequence[int], low: float, high: float, dtype: Any = None) -> None:
         """`dtype` of the draws: None is torch's default. Raises ImportError, with what to install, without torchsde."""
+        refuse_absent("a Brownian path", ("torch", "torchsde"))
         import torch
+        import torchsde
 
-        try:
-            import torchsde
-        except ImportError as error:
-            raise ImportError("a Brownian path takes torchsde: pip install 'diffusion-recipes[brownian]'") from error
         start, end = _time(low), _time(high)
         self._tree: Any = torchsde.BrownianTree(
             t0=start, w0=torch.zeros(tuple(shape), dtype=dtype), t1=end, entropy=seed

@@ -8,6 +8,7 @@ from runner.cli.guard import BAD_INPUT
 from runner.cli.named import composed
 from runner.cli.recipe import read_words, usage_error
 from runner.errors import RecipeError
+from runner.needs import everything
 from runner.registry import GROUPS, Library
 
 HELP = """\
@@ -17,6 +18,7 @@ recipe check NAME|FILE ... | --all: say whether recipes are sound, and everythin
   recipe check scheduler/my_euler     a choice of another group, in the default recipe
   recipe check --all                  every recipe, and every file of yours in ./recipes
 Nothing is downloaded or built: keys, values, choices, schedules, and sizes where the checkpoint is on this machine.
+A sound recipe that needs packages which are not installed here is ok; what it needs is said.
 """
 
 
@@ -30,12 +32,14 @@ def main(argv: Sequence[str]) -> int:
     width, wrong = max(map(len, names)), 0
     for name in names:
         try:
-            jobs = len(composed(name, library=library).jobs)
+            jobs = composed(name, library=library).jobs
         except RecipeError as error:
             wrong += 1
             print(f"{name}: {error}")
         else:
-            print(f"{name:<{width}}  ok" + (f", a sweep of {jobs} jobs" if jobs > 1 else ""))
+            print(f"{name:<{width}}  ok" + (f", a sweep of {len(jobs)} jobs" if len(jobs) > 1 else ""))
+            for lack in everything(job.recipe for job in jobs):
+                print(f"{'':<{width}}  but {lack.what} here; {lack.hint}")
     if wrong:
         print(f"{wrong} of {len(names)} have problems")
     return BAD_INPUT if wrong else 0

@@ -12,8 +12,8 @@ recipe export FOLDER --to TRACKER [option=value ...]: hand a sweep to tensorboar
   recipe export outputs/mine/seeds --to tensorboard
   recipe export outputs/mine/seeds --to mlflow uri=http://localhost:5000 experiment=mine
   recipe export outputs/mine/seeds --to wandb project=mine entity=me mode=offline
-Each wants the extra of its name (pip install 'diffusion-recipes[mlflow]'). Options: tensorboard has folder; mlflow has
-uri and experiment; wandb has project, entity and mode. What was handed over before is not doubled.
+Each wants the extra of its name; where it is missing, the command that installs it is told. Options: tensorboard has
+folder; mlflow has uri and experiment; wandb has project, entity and mode. What was handed over before is not doubled.
 """
 
 

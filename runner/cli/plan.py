@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
+from runner import needs
 from runner.cli.levels import level_lines
 from runner.cli.named import composed
 from runner.cli.recipe import read_words, usage_error
+from runner.errors import RecipeError
 from runner.memory import estimate_peak, parameters
 
 if TYPE_CHECKING:
@@ -32,11 +34,13 @@ def main(argv: Sequence[str]) -> int:
         raise usage_error("plan")
     composition = composed(words[0], words[1:], multirun="-m" in flags)
     if composition.is_sweep:
-        from runner.cli.plan_sweep import lines as sweep_lines
+        from runner.cli.plan_sweep import show
 
-        print("\n".join(sweep_lines(composition)))
-    else:
-        print("\n".join(lines(make_plan(composition.jobs[0].recipe))))
+        return show(composition)
+    recipe = composition.jobs[0].recipe
+    print("\n".join(lines(make_plan(recipe, to_run=False))))
+    if lacking := needs.for_drawing(recipe):
+        raise RecipeError(lacking)
     return 0
 
 

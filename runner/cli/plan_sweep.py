@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import json
+import sys
+from collections import Counter
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from runner import needs
+from runner.cli.guard import FAILED
+from runner.errors import RecipeError
 from runner.memory import estimate_peak
 from runner.progress import duration
 from runner.sweep.folder import SweepFolder
@@ -19,11 +24,22 @@ if TYPE_CHECKING:
 LISTED = 400  # jobs; more are counted, not shown
 
 
-def lines(composition: Composition) -> Iterator[str]:
-    """The job table and the totals. Raises RecipeError with what is wrong in any job."""
+def show(composition: Composition) -> int:
+    """Prints the plan, then what keeps pictures from being drawn here; the exit code that the run would have."""
+    if problems := needs.for_sweep(composition.base):
+        raise RecipeError(problems)
     items = settle(composition)
+    print("\n".join(lines(composition, items)))
+    lacking = Counter(item.lacks for item in items if item.lacks)
+    for told, count in lacking.items():
+        print(f"{count} of {len(items)} pictures cannot be drawn here: {told}", file=sys.stderr)
+    return FAILED if lacking else 0
+
+
+def lines(composition: Composition, items: list[Item]) -> Iterator[str]:
+    """The job table and the totals."""
     drawn = SweepFolder(composition.folder).drawn()
-    todo = list({item.id: item for item in items if item.id not in drawn}.values())
+    todo = list({item.id: item for item in items if item.id not in drawn and not item.lacks}.values())
     batches = partition(todo)
     number = {item: n for n, batch in enumerate(batches, 1) for item in batch.items}
     yield f"sweep       {composition.recipe_name}: {len(composition.jobs)} jobs, {len(items)} pictures"

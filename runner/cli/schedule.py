@@ -11,7 +11,8 @@ import numpy as np
 from runner.cli.levels import level_lines, ratios
 from runner.cli.named import composed
 from runner.cli.recipe import usage_error
-from runner.errors import Problem, RecipeError
+from runner.errors import RecipeError
+from runner.needs import missing
 
 if TYPE_CHECKING:
     from components.schedulers import Tableau
@@ -21,8 +22,7 @@ recipe schedule NAME... [key=value ...] [--plot FILE]: what the network is told,
   recipe schedule shapes
   recipe schedule schedule/karras schedule/exponential steps=10
   recipe schedule scheduler/heun scheduler/dpmpp_2m steps=10 --plot levels.png
-NAME is a recipe, or GROUP/NAME for another choice put into the default recipe. --plot draws all of them side by side
-and wants the extra `plot` (pip install 'diffusion-recipes[plot]').
+NAME is a recipe, or GROUP/NAME for another choice put into the default recipe. --plot draws all of them side by side.
 """
 
 
@@ -32,6 +32,8 @@ def main(argv: Sequence[str]) -> int:
     overrides = [word for word in words if "=" in word]
     if not names:
         raise usage_error("schedule")
+    if plot is not None and (problems := missing("--plot", "a plot", ("matplotlib",))):
+        raise RecipeError(problems)
     tables = {name: _table(name, overrides) for name in names}
     for name, table in tables.items():
         print(f"{name}: {table.steps} steps, {table.nfe} network evaluations")
@@ -55,16 +57,13 @@ def _split(words: list[str]) -> tuple[list[str], Path | None]:
 def _table(name: str, overrides: Sequence[str]) -> Tableau:
     from runner.plan import make_plan
 
-    return make_plan(composed(name, overrides).base).tableau
+    return make_plan(composed(name, overrides).base, to_run=False).tableau
 
 
 def draw(tables: dict[str, Tableau], path: Path) -> None:
     """sigma of every row over the share of the run done, log scale, one curve a table."""
-    try:
-        from matplotlib.figure import Figure
-    except ImportError:
-        missing = Problem("--plot", "matplotlib is not installed", hint="pip install 'diffusion-recipes[plot]'")
-        raise RecipeError([missing]) from None
+    from matplotlib.figure import Figure
+
     figure = Figure(figsize=(7, 4.5), layout="constrained")
     axes = figure.subplots()
     for name, table in tables.items():

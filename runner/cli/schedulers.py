@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from components.schedulers.options import as_yaml
+from runner import needs
 from runner.cli.named import named
 from runner.cli.recipe import read_words
-from runner.errors import RecipeError
+from runner.errors import Problem, RecipeError
 from runner.names import TOOLS
 from runner.registry import Library, find_scheduler
 
@@ -35,13 +36,15 @@ COLUMNS = ("name", "class", "order", "calls", "noise", "fits", *TOOLS)
 
 @dataclass(frozen=True)
 class Line:
-    """A scheduler of the library: `why` says why it does not fit the checkpoint, and is empty where it does."""
+    """A scheduler of the library: `why` says why it does not fit the checkpoint, and is empty where it does; `lacks`
+    is what it takes that is not installed."""
 
     name: str
     scheduler: Scheduler
     summary: str
     called: dict[str, str]
     why: str
+    lacks: list[Problem]
 
     @property
     def cells(self) -> tuple[str, ...]:
@@ -65,6 +68,8 @@ def main(argv: Sequence[str]) -> int:
     unfit = [f"  {line.name}: {line.why}" for line in lines if line.why]
     if unfit:
         print("\n".join([f"\nnot for {recipe.checkpoint.repo}:", *unfit]))
+    if lacks := {f"  {lack.what}; {lack.hint}": None for line in lines for lack in line.lacks}:
+        print("\n".join(["\nnot on this machine:", *lacks]))
     for line in lines if names else ():
         print("\n".join([f"\n{line.summary}", *_options(line.scheduler)]))
     return 0
@@ -84,14 +89,16 @@ def _line(library: Library, name: str, recipe: Recipe) -> Line:
 
     header = [text for _, text in read(library.choices("scheduler")[name]).header]
     choice, why = SchedulerChoice(**_chosen(library, name)), ""
+    tried = recipe.model_copy(update={"scheduler": choice})
     try:
-        scheduler = make_plan(recipe.model_copy(update={"scheduler": choice})).scheduler
+        scheduler = make_plan(tried, to_run=False).scheduler
     except RecipeError as error:
         if not all(problem.where.partition(".")[0] in ("scheduler", "schedule", "noise") for problem in error.problems):
             raise
         scheduler = find_scheduler(choice.name)(**choice.options)
         why = "; ".join(f"{problem.where} {problem.what}" for problem in error.problems)
-    return Line(name, scheduler, header[0] if header else "", library.names.called("scheduler", name), why)
+    called = library.names.called("scheduler", name)
+    return Line(name, scheduler, header[0] if header else "", called, why, needs.for_drawing(tried))
 
 
 def _chosen(library: Library, name: str) -> dict[str, Any]:

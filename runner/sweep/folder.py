@@ -73,7 +73,7 @@ class SweepFolder:
         """Takes up a command: what it wants that is neither drawn nor planned yet is given batches; saves the plan.
 
         A batch that was planned before, is not drawn and is wanted whole stays as it is, because the partition decides
-        the last bit. What failed before is tried again.
+        the last bit. What failed before is tried again; what lacks a package fails at once.
         """
         with self.locked("plan"):
             earlier = self.plan() if (self.root / PLAN).is_file() else SweepPlan(name, {}, [])
@@ -82,7 +82,7 @@ class SweepFolder:
             missing = {item.id: item for item in items if item.id not in drawn}
             kept = {name: batch for name, batch in before.items() if missing.keys() >= set(batch.items)}
             planned = {item for batch in kept.values() for item in batch.items}
-            fresh = partition([item for key, item in missing.items() if key not in planned])
+            fresh = partition([item for key, item in missing.items() if key not in planned and not item.lacks])
             batches = kept | {batch.id: batch for batch in fresh}
             plan = SweepPlan(
                 name=name,
@@ -95,6 +95,9 @@ class SweepFolder:
             for item in missing:
                 (self.root / FAILURES / f"{item}.json").unlink(missing_ok=True)
             self.save(plan)
+            for item in missing.values():
+                if item.lacks:
+                    self.fail(item.id, item.lacks)
         return plan
 
     def _taken_back(self, wanted: Mapping[str, Item]) -> dict[str, Together]:

@@ -8,18 +8,20 @@ from __future__ import annotations
 
 import sys
 import time
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from runner import needs
 from runner.drawing import Worker
 from runner.errors import Problem, RecipeError
 from runner.interrupts import Interrupted, InterruptGuard
 from runner.outputs import to_json, why_not_writable, write_atomically
 from runner.session import Session
 from runner.sweep.folder import SweepFolder, SweepPlan, results
-from runner.sweep.partition import Together
+from runner.sweep.partition import Item, Together
 from runner.sweep.place import Stop, SweepPlace
 from runner.sweep.planning import settle
 from runner.sweep.progress import SweepProgress
@@ -53,7 +55,7 @@ def run_sweep(composition: Composition, *, progress: bool = True) -> SweepOutcom
         try:
             if why := why_not_writable(root):
                 raise RecipeError([Problem("output.dir", why)])
-            _check_comparison(composition)
+            _check(composition)
             if composition.base.launcher != "warm":
                 from runner.sweep.launchers import check
 
@@ -64,6 +66,7 @@ def run_sweep(composition: Composition, *, progress: bool = True) -> SweepOutcom
             _leave_recipe(composition, root)
             batches = plan.share(composition.base.shard)
             reporter = SweepProgress(plan, batches, speak=progress)
+            _say_what_lacks(items, reporter)
             run, ended = _Sweep(folder, plan, reporter, guard), True
             try:
                 ended = run.all_batches(batches, composition)
@@ -130,13 +133,21 @@ def leave_report(folder: SweepFolder, plan: SweepPlan, *, sheets: bool = True) -
             leave(found, sheets=sheets)
 
 
-def _check_comparison(composition: Composition) -> None:
-    """Raises RecipeError where the recipe compares and this machine has not what that takes."""
+def _check(composition: Composition) -> None:
+    """Raises RecipeError where this machine has not what the sweep as a whole takes."""
+    problems = needs.for_sweep(composition.base)
     if composition.base.compare is not None:
         from runner.sweep.compare import comparison_problems
 
-        if problems := comparison_problems(composition.base):
-            raise RecipeError(problems)
+        problems += comparison_problems(composition.base)
+    if problems:
+        raise RecipeError(problems)
+
+
+def _say_what_lacks(items: Sequence[Item], reporter: SweepProgress) -> None:
+    """One sentence for everything that keeps pictures from being drawn here."""
+    for told, count in Counter(item.lacks for item in items if item.lacks).items():
+        reporter.say(f"{count} picture{'s' * (count > 1)} cannot be drawn here: {told}")
 
 
 def _leave_recipe(composition: Composition, root: Path) -> None:

@@ -32,7 +32,8 @@ SHARE = 0.6  # of the free memory that a batch may take
 class Item:
     """One picture of a sweep. `recipe` draws it alone: its own seed, one image; `plan` is that recipe, settled.
 
-    varied: every varied key with its value; index: which of its job's pictures it is; label: part of its file's name.
+    varied: every varied key with its value; index: which of its job's pictures it is; label: part of its file's name;
+    lacks: what would have to be installed to draw it here, with how to do that.
     """
 
     id: str
@@ -41,6 +42,7 @@ class Item:
     recipe: Recipe = field(repr=False)
     plan: Plan = field(repr=False)
     varied: Mapping[str, Any] = field(default_factory=dict)
+    lacks: str = ""
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from runner import needs
 from runner.errors import Problem, RecipeError
 from runner.plan import Batch, Plan, Planner
 from runner.provenance import FileSums
@@ -24,30 +25,40 @@ NO_SWEEP = {"sweep": None, "launcher": "warm", "workers": None, "shard": None, "
 
 
 def settle(composition: Composition) -> list[Item]:
-    """Every picture of a sweep, in its order. Raises RecipeError with what is wrong in any of its jobs."""
+    """Every picture of a sweep, in its order. Raises RecipeError with what is wrong in any of its jobs.
+
+    A job that needs packages which are not installed cannot be drawn (`Item.lacks`), which is its own failure; it is
+    wrong where no job can be drawn, or a failure ends the sweep (`on_error`).
+    """
     planner, sums, items = Planner(), FileSums(), []
     pins: dict[int, str] = {}  # planner hands out one mapping of components for each source
     problems: dict[Problem, None] = {}
+    lacking: dict[Problem, None] = {}
     for job in composition.jobs:
         try:
-            plan = planner.plan(job.recipe)
+            plan = planner.plan(job.recipe, to_run=False)
         except RecipeError as error:
             told = (replace(one, where=f"job {job.label}, {one.where}") for one in error.problems)
             problems.update(dict.fromkeys(told))
             continue
         pinned = pins.get(id(plan.components)) or pins.setdefault(id(plan.components), pin(plan, sums))
-        items += [_item(job, plan, index, pinned) for index in range(job.recipe.num_images)]
+        lacks = needs.for_drawing(job.recipe)
+        lacking.update(dict.fromkeys(replace(one, where=f"job {job.label}, {one.where}") for one in lacks))
+        items += [_item(job, plan, index, pinned, lacks) for index in range(job.recipe.num_images)]
+    if lacking and (composition.base.on_error == "stop" or all(item.lacks for item in items)):
+        problems |= lacking
     if problems:
         raise RecipeError(_once_each(list(problems)))
     return items
 
 
-def _item(job: Job, plan: Plan, index: int, pinned: str) -> Item:
+def _item(job: Job, plan: Plan, index: int, pinned: str, lacks: Sequence[Problem]) -> Item:
     seed = job.recipe.seed + index
     recipe = job.recipe.model_copy(update={"seed": seed, "num_images": 1, **NO_SWEEP})
     label = job.label if job.recipe.num_images == 1 else f"{job.label}_{index}"
     own = replace(plan, recipe=recipe, batches=(Batch((0,), (seed,)),))
-    return Item(image_id(recipe, pinned), label, index, recipe, own, job.overrides)
+    told = "; ".join(f"{one.what}; {one.hint}" for one in lacks)
+    return Item(image_id(recipe, pinned), label, index, recipe, own, job.overrides, told)
 
 
 def _once_each(problems: Sequence[Problem]) -> list[Problem]:

@@ -152,8 +152,8 @@ class TestPlan:
         assert all(name.startswith("demo:") for name in demo_checkpoints())
 
     def test_libraries_that_a_backend_lacks_are_said(self, recipe: Make, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("runner.plan.importlib.util.find_spec", lambda name: None)
-        with pytest.raises(RecipeError, match=r"backend\.name: the jax backend .* not installed: jax and flax"):
+        monkeypatch.setattr("components.packages.find_spec", lambda name: None)
+        with pytest.raises(RecipeError, match=r"backend\.name: the jax backend needs jax and flax, which are not ins"):
             make_plan(recipe(backend={"name": "jax"}))
 
     def test_seeds_end_where_torch_ends(self, recipe: Make) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 WITHOUT = "import sys\nfor name in ('jax', 'jaxlib', 'flax'):\n    sys.modules[name] = None\n"
-INSTALL = "needs what is not installed: jax and flax"
+INSTALL = "needs jax and flax, which are not installed"
 
 
 def python(program: str, folder: Path) -> subprocess.CompletedProcess[str]:
@@ -24,14 +24,15 @@ def test_the_backend_says_what_to_install(tiny: Path, tmp_path: Path) -> None:
     done = python(f"from runner.cli.run import main\nsys.exit(main({words!r}))", tmp_path)
     assert done.returncode == 2
     assert f"backend.name: the jax backend {INSTALL}" in done.stderr
-    assert "pip install jax flax" in done.stderr
+    assert f"pip install -e '{ROOT}[jax]'" in done.stderr
 
 
 @pytest.mark.parametrize("name", ["FlaxDDIMScheduler", "FlaxStableDiffusionPipeline"])
 def test_the_flax_names_say_what_to_install(name: str, tmp_path: Path) -> None:
     done = python(f"from runner import {name}", tmp_path)
     assert done.returncode == 1
-    assert done.stderr.splitlines()[-1] == f"ImportError: this part {INSTALL}. Install it: pip install jax flax"
+    assert done.stderr.splitlines()[-1].startswith(f"ImportError: this part {INSTALL}; install it with: ")
+    assert done.stderr.splitlines()[-1].endswith(f"pip install -e '{ROOT}[jax]'")
 
 
 def test_nothing_else_notices(tiny: Path, tmp_path: Path) -> None:

@@ -213,7 +213,6 @@ class TestPictures:
 
     def test_a_path_is_the_keys_own(self) -> None:
         """Brownian noise, drawn on the host; the first draw is the key's, as of the other schedulers."""
-        pytest.importorskip("torchsde")
         table = scheduler_classes()["DPMSolverSDEScheduler"]().tableau(4)
         layout = Layout.over(jax.devices())
         first, draws = [], []

@@ -59,12 +59,12 @@ def test_a_picture_smaller_than_the_window_has_no_ssim() -> None:
 
 
 def test_without_its_package_lpips_says_so(monkeypatch) -> None:
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    assert why_no_lpips() == "the package lpips is not installed"
+    monkeypatch.setattr("components.packages.find_spec", lambda name: None)
+    assert why_no_lpips().startswith("it needs lpips, which is not installed; install it with: ")
 
 
 def test_without_its_weights_lpips_says_where_they_would_be(monkeypatch, tmp_path) -> None:
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: importlib.machinery.ModuleSpec(name, None))
+    monkeypatch.setattr("components.packages.find_spec", lambda name: importlib.machinery.ModuleSpec(name, None))
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     assert str(tmp_path / "hub/checkpoints/alexnet-owt-7be5be79.pth") in str(why_no_lpips())
     (tmp_path / "hub/checkpoints").mkdir(parents=True)

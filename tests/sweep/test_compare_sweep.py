@@ -14,10 +14,11 @@ from gaussian_network import SPREAD, GaussianSession, exact
 from measuring import measured
 
 from runner.compose import compose
+from runner.needs import for_sweep
 from runner.plan import make_plan
 from runner.progress import Speaker
 from runner.session import Session
-from runner.sweep.compare import Comparison, compare, comparison_problems
+from runner.sweep.compare import Comparison, compare
 
 QUIET = ("recipe=shapes", "num_images=1", "backend.threads=1", "compare.reference_steps=100")
 ROUND = "scheduler.timestep_spacing=linspace"
@@ -143,11 +144,11 @@ def test_what_is_written_is_whole(tmp_path) -> None:
 
 def test_what_is_missing_is_said_before_work_starts(monkeypatch) -> None:
     recipe = compose([*QUIET, "compare.lpips=true"]).jobs[0].recipe
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    problems = comparison_problems(recipe)
+    monkeypatch.setattr("components.packages.find_spec", lambda name: None)
+    problems = for_sweep(recipe)
     assert [problem.where for problem in problems] == ["compare", "compare.lpips"]
     assert "matplotlib" in problems[0].what
-    assert comparison_problems(recipe.model_copy(update={"compare": None})) == []
+    assert for_sweep(recipe.model_copy(update={"compare": None})) == []
 
 
 def test_the_demo_compared_in_miniature(tmp_path) -> None:

@@ -8,6 +8,7 @@ from importlib.util import find_spec
 import pytest
 from launched import FOLDER, commits, files, sweep
 
+from components.packages import ROOT
 from runner.errors import RecipeError
 from runner.sweep.folder import SweepPlan
 from runner.sweep.launchers import backlog, check
@@ -85,11 +86,11 @@ def test_a_batch_that_another_process_is_at_is_asked_about_again_later(monkeypat
 
 @pytest.mark.parametrize(("launcher", "package", "extra"), [("ray", "ray", "[ray]"), ("slurm", "submitit", "[slurm]")])
 def test_a_missing_package_is_told_before_any_work(here, monkeypatch, launcher, package, extra) -> None:
-    monkeypatch.setattr("runner.sweep.launchers.find_spec", lambda name: None if name == package else find_spec(name))
+    monkeypatch.setattr("components.packages.find_spec", lambda name: None if name == package else find_spec(name))
     code, _, err = here.run("-m", "seed=1,2", f"launcher={launcher}", "workers=2")
     assert code == 2
-    assert f"launcher: '{launcher}' needs the package {package}, which is not installed" in err
-    assert f"pip install 'diffusion-recipes{extra}'" in err
+    assert f"launcher: '{launcher}' needs {package}, which is not installed" in err
+    assert f"pip install -e '{ROOT}{extra}'" in err
     assert not (here.folder / "outputs").exists()
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from synthetic_sweep import STEPS, sweep
 
+from components.packages import how_to_install
 from runner.errors import RecipeError
 from runner.sweep.leave import leave
 from runner.sweep.results import SweepResults
@@ -54,8 +55,8 @@ def test_a_missing_library_is_named_with_the_way_to_install_it(monkeypatch: pyte
     monkeypatch.setitem(sys.modules, name, None)
     with pytest.raises(RecipeError) as caught:
         tracker(name)
-    assert f"'{name}' is not installed" in str(caught.value)
-    assert f"pip install 'diffusion-recipes[{name}]'" in str(caught.value)
+    assert f"the export to {name} needs {name}, which is not installed" in str(caught.value)
+    assert how_to_install([name]) in str(caught.value)
 
 
 def test_tensorboard_gets_a_run_per_job_and_no_second_one(results: SweepResults) -> None:

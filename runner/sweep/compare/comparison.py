@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from io import BytesIO
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from components.packages import absent
 from components.regular_files import LATENTS, read_bytes
 from components.schedulers.equation import Kind
 from runner.errors import Problem
@@ -45,16 +45,12 @@ class Comparison:
 
 
 def comparison_problems(recipe: Recipe) -> list[Problem]:
-    """What this recipe's `compare` asks for and this machine has not; looked for without importing anything."""
+    """What this recipe's `compare` asks for beside packages (runner/needs.py) and this machine has not."""
     if recipe.compare is None:
         return []
-    problems = []
-    if importlib.util.find_spec("matplotlib") is None:
-        hint = "pip install 'diffusion-recipes[plot]'"
-        problems.append(Problem("compare", "a comparison draws plots, which takes matplotlib", hint=hint))
-    if recipe.compare.lpips and (why := why_no_lpips()):
-        problems.append(Problem("compare.lpips", f"LPIPS cannot be measured: {why}", hint="leave it out"))
-    return problems
+    if recipe.compare.lpips and not absent(("lpips",)) and (why := why_no_lpips()):
+        return [Problem("compare.lpips", f"LPIPS cannot be measured: {why}", hint="leave it out")]
+    return []
 
 
 def compare(jobs: Sequence[Measured], folder: Path, session: Session, speaker: Speaker) -> Comparison:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from components.packages import absent, how_to_install, lacking
 
 Array = np.ndarray[Any, Any]
 
@@ -56,8 +57,8 @@ def ssim(picture: Array, reference: Array) -> float:
 
 def why_no_lpips() -> str | None:
     """What is missing for LPIPS, in words; None where nothing is. Nothing is ever downloaded for it."""
-    if importlib.util.find_spec("lpips") is None:
-        return "the package lpips is not installed"
+    if absent(("lpips",)):
+        return f"{lacking('it', ('lpips',))}; {how_to_install(('lpips',))}"
     if not _backbone().is_file():
         return f"its network's weights are not on this machine ({_backbone()})"
     return None

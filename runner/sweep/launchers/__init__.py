@@ -1,18 +1,17 @@
 """Who draws a sweep's batches where it is not this process alone: one file per engine, imported only when chosen.
 
 Whoever draws them, the batches, their threads and the folder are the same, so the pictures are too (../worker.py).
-An engine's file has PACKAGE, what it needs installed; `problems`, what of a recipe it cannot serve; and `launch`.
+An engine's file has `problems`, what of a recipe it cannot serve, and `launch`; runner/needs.py has its package.
 """
 
 from __future__ import annotations
 
 import importlib
 from collections.abc import Callable, Sequence
-from importlib.util import find_spec
 from types import ModuleType
 from typing import TYPE_CHECKING
 
-from runner.errors import Problem, RecipeError
+from runner.errors import RecipeError
 
 if TYPE_CHECKING:
     from runner.schema import Recipe
@@ -22,12 +21,8 @@ if TYPE_CHECKING:
 
 
 def check(base: Recipe) -> None:
-    """Raises RecipeError when the recipe's launcher cannot work here; no engine's library is imported for that."""
-    engine = _engine(base)
-    if find_spec(engine.PACKAGE) is None:
-        what = f"'{base.launcher}' needs the package {engine.PACKAGE}, which is not installed"
-        raise RecipeError([Problem("launcher", what, hint=f"pip install 'diffusion-recipes[{base.launcher}]'")])
-    if problems := engine.problems(base):
+    """Raises RecipeError when the recipe's launcher cannot serve it; no engine's library is imported for that."""
+    if problems := _engine(base).problems(base):
         raise RecipeError(problems)
 
 

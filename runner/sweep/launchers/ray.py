@@ -23,8 +23,6 @@ from runner.sweep.progress import SweepProgress
 if TYPE_CHECKING:
     from runner.schema import Recipe
 
-PACKAGE = "ray"
-
 
 def problems(base: Recipe) -> list[Problem]:
     """What of a recipe this launcher cannot serve."""

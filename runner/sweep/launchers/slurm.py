@@ -27,7 +27,6 @@ from runner.sweep.scores import score
 if TYPE_CHECKING:
     from runner.schema import Recipe
 
-PACKAGE = "submitit"
 LOGS = "slurm"  # in the sweep's folder: what tasks say, and what submitit keeps
 MINUTES = 60  # of one task, where SBATCH_TIMELIMIT does not say otherwise; then it is queued again
 REQUEUED = 100  # times that a task may come to its time limit

@@ -18,6 +18,7 @@ from types import ModuleType
 from typing import Any
 
 from runner.errors import Problem, RecipeError, nearest, typed
+from runner.needs import missing
 from runner.sweep.layout import labels
 from runner.sweep.results import ImageResult, SweepResults
 
@@ -48,12 +49,9 @@ def tracker(name: str, settings: Sequence[str] = ()) -> Callable[[SweepResults],
 
 def library(name: str) -> ModuleType:
     """A tracker's Python library, which no one needs who does not use it. Raises RecipeError where it is missing."""
-    try:
-        return importlib.import_module(name)
-    except ModuleNotFoundError as error:
-        missing = f"the Python package '{error.name}' is not installed"
-        hint = f"pip install 'diffusion-recipes[{name}]'"
-        raise RecipeError([Problem(typed(f"--to {name}"), missing, hint=hint)]) from error
+    if problems := missing(typed(f"--to {name}"), f"the export to {name}", (name,)):
+        raise RecipeError(problems)
+    return importlib.import_module(name)
 
 
 def jobs(results: SweepResults) -> dict[str, list[ImageResult]]:
