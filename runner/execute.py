@@ -112,12 +112,8 @@ class RunFolder:
         return [Shot(self.plan, self.plan.recipe.seed + int(index)) for index in batch.items]
 
     def failed(self, batch: Together, error: Exception, worker: Worker) -> NoReturn:
-        """Ends the run. Raises RecipeError where the checkpoint is at fault, else RunError."""
-        if isinstance(error, CheckpointError):
-            raise RecipeError([Problem("checkpoint", str(error).removesuffix("."))]) from error
-        if isinstance(error, MemoryError | OSError | RuntimeError):
-            raise RunError(_explain(error, self.plan)) from error
-        raise error
+        """Ends the run."""
+        raise_explained(error, self.plan, len(batch.items))
 
     def commit(self, batch: Together, made: Made) -> None:
         """Writes a batch's pictures, then the manifest that knows of them."""
@@ -161,13 +157,21 @@ class RunFolder:
         write_atomically(self.root / manifests.NAME, to_json(self.manifest))
 
 
-def _explain(error: Exception, plan: Plan) -> str:
+def raise_explained(error: Exception, plan: Plan, images: int) -> NoReturn:
+    """Raises RecipeError where the checkpoint is at fault, RunError where the work is; `images` were drawn at once."""
+    if isinstance(error, CheckpointError):
+        raise RecipeError([Problem("checkpoint", str(error).removesuffix("."))]) from error
+    if isinstance(error, MemoryError | OSError | RuntimeError):
+        raise RunError(_explain(error, plan, images)) from error
+    raise error
+
+
+def _explain(error: Exception, plan: Plan, images: int) -> str:
     text = " ".join(str(error).split())
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError" or "allocat" in text:
-        largest = max(len(batch.indices) for batch in plan.batches)
-        fewer = f"batch_size={largest // 2}, or " if largest > 1 else ""
+        fewer = f"batch_size={images // 2}, or " if images > 1 else ""
         return (
-            f"Out of memory with {largest} image(s) of {plan.width}×{plan.height} at once in {plan.dtype}. "
+            f"Out of memory with {images} image(s) of {plan.width}×{plan.height} at once in {plan.dtype}. "
             f"Try {fewer}a smaller height and width, or backend.dtype=bfloat16. ({text[:200]})"
         )
     return f"The run failed: {text[:500]}"

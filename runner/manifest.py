@@ -67,7 +67,7 @@ def describe_run(plan: Plan, made: Made, started: datetime) -> dict[str, Any]:
             "dropped": _finite(plan.scheduler.dropped),
         },
         "table": describe_table(plan.tableau),
-        "checkpoint": _describe_checkpoint(plan),
+        "checkpoint": describe_checkpoint(plan),
         "versions": made.facts["versions"],
         "machine": machine(),
         "git": git_state(Path.cwd()),
@@ -112,7 +112,8 @@ def _finite(values: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _describe_checkpoint(plan: Plan) -> dict[str, Any]:
+def describe_checkpoint(plan: Plan) -> dict[str, Any]:
+    """Where each component comes from, with the sha256 of its files."""
     sums = FileSums()
     components = {}
     for name, files in plan.components.items():

@@ -18,7 +18,7 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, BinaryIO, ClassVar, Literal, TypeVar
 
 import numpy as np
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
@@ -26,6 +26,9 @@ from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 from components.regular_files import MB, RECORD, IrregularError, JsonError, parse_json, read_json
 from runner.errors import Problem, RecipeError
 from runner.pictures import PictureError, open_picture
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 T = TypeVar("T")
 
@@ -122,12 +125,17 @@ def encode_image(pixels: np.ndarray, file_format: str, record: ImageRecord) -> b
     exif = Image.Exif()
     exif.get_ifd(_EXIF_SUB_IFD)[_USER_COMMENT] = _ASCII + json.dumps(values).encode("ascii")
     if file_format == "jpg":
-        image.save(buffer, "JPEG", quality=95, subsampling=0, exif=exif)
+        save_jpeg(image, buffer, exif)
     elif file_format == "webp":
         image.save(buffer, "WEBP", lossless=True, exif=exif)
     else:
         raise ValueError(f"output format {file_format!r} is not one of {', '.join(EXTENSIONS)}")
     return buffer.getvalue()
+
+
+def save_jpeg(image: Image.Image, to: BinaryIO, exif: Image.Exif | None = None) -> None:
+    """As a JPEG whose pixels depend on the picture alone: quality 95, colours not subsampled."""
+    image.save(to, "JPEG", quality=95, subsampling=0, **({} if exif is None else {"exif": exif}))
 
 
 def read_pixels(path: Path) -> np.ndarray:

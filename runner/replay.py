@@ -1,31 +1,31 @@
-"""Makes a run, or one picture of it, again from what was saved with it, and says whether every pixel is the same.
+"""Makes pictures again from what was saved with them, and says whether every pixel is the same.
 
-A run's folder has its recipe and manifest; a picture torn out of its folder carries both in itself. The batch, the
-thread count, the device and the dtype are taken from the record, because they decide the last bit.
+The batch, the thread count, the device and the dtype are taken from the record, because they decide the last bit.
 """
 
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any
 
 import numpy as np
 
 from runner import manifest as manifests
-from runner.errors import Problem, RecipeError
-from runner.execute import RunResult, execute
-from runner.outputs import ImageRecord, checked, read_pixels, read_record, read_saved
-from runner.pictures import PictureError
-from runner.plan import Pins
-
-if TYPE_CHECKING:
-    from runner.schema import Recipe
-
-T = TypeVar("T")
-ENVIRONMENT = ("device", "dtype", "threads", "machine", "versions")
+from runner.drawing import Made, Worker
+from runner.errors import RecipeError
+from runner.execute import RunFolder, raise_explained
+from runner.interrupts import InterruptGuard
+from runner.outputs import new_run_folder, pixel_sha256, read_pixels, save_jpeg, write_together
+from runner.plan import Pins, Plan, Planner
+from runner.progress import Counted
+from runner.provenance import machine
+from runner.saved import ENVIRONMENT, Saved, SavedBatch, find_saved
+from runner.session import Shot
+from runner.sweep.partition import Together
 
 
 @dataclass(frozen=True)
@@ -37,158 +37,152 @@ class Replay:
     folder: Path | None = None
 
 
-@dataclass(frozen=True)
-class _Saved:
-    """What was found: the recipe, what to pin, the environment then, and the pictures to compare with.
-
-    `pictures` maps an image's index to its file, `sums` to the sha256 of its pixels as they were drawn.
-    """
-
-    recipe: Recipe
-    pins: Pins
-    environment: Mapping[str, Any]
-    pictures: Mapping[int, Path]
-    sums: Mapping[int, str]
-
-
 def replay(target: Path, *, check: bool, progress: bool = True) -> Replay:
-    """Runs again what made `target`, a run's folder or a picture, and compares.
+    """Draws again what made `target`, a run's or a sweep's folder or a picture, and compares.
 
     Args:
         check: only say whether it is the same; the new pictures are thrown away. Otherwise they stay in a new folder.
 
     Raises:
         RecipeError: there is nothing here to replay, or the saved recipe cannot run on this machine.
+        RunError: the work failed.
     """
-    if target.is_dir():
-        from runner.sweep.replay import is_sweep, replay_sweep
-
-        if is_sweep(target):
-            return replay_sweep(target, check=check)
-        saved = _from_folder(target)
-    else:
-        record = _record(target)
-        if record.together:
-            from runner.sweep.replay import replay_picture
-
-            return replay_picture(target, record, check=check)
-        saved = _from_picture(target, record)
-    if not check:
-        result, lines = _again(saved, None, progress)
-        return _compare(saved, result, lines, result.folder)
-    with tempfile.TemporaryDirectory(prefix="replay-") as scratch:
-        return _compare(saved, *_again(saved, Path(scratch), progress), None)
-
-
-def _from_folder(folder: Path) -> _Saved:
-    path = folder / manifests.NAME
-    try:
-        manifest = read_saved(path)
-        made = checked(manifests.SavedRun, manifest)
-    except FileNotFoundError:
-        hint = "name the folder that a run printed last, or one of its pictures"
-        raise RecipeError([Problem(str(folder), f"has no {manifests.NAME}, so no run to replay", hint=hint)]) from None
-    except ValueError as error:
-        if isinstance(error, RecipeError):
-            raise
-        raise RecipeError([Problem(str(path), f"is damaged: {error}")]) from error
-    images = {image.index: image for image in made.images}
-    batches = tuple(batch for batch in made.batches if images.keys() >= set(batch))
-    pins = Pins(batches, made.threads, made.device, made.dtype)
-    if not batches:
-        raise RecipeError([Problem(str(folder), "no picture of this run was finished, so there is nothing to compare")])
-    return _Saved(
-        recipe=_load(folder / "recipe.yaml"),
-        pins=pins,
-        environment=manifest,
-        pictures={index: folder / image.file for index, image in images.items()},
-        sums={index: image.sha256 for index, image in images.items()},
-    )
+    saved = find_saved(target)
+    with InterruptGuard() as guard:
+        again = _Again(saved, check)
+        reporter = Counted("pictures", len(again.pictures), again.evaluations, speak=progress)
+        worker = Worker(
+            again,
+            after_row=lambda row, pictures: reporter.row_done(pictures),
+            after_batch=lambda batch: reporter.pictures_done(len(batch.items)),
+            say=reporter.say,
+            uninterrupted=guard.uninterrupted,
+        )
+        try:
+            for batch in again.batches:
+                worker.do(batch)
+        finally:
+            reporter.close()
+    return again.told()
 
 
-def _record(path: Path) -> ImageRecord:
-    try:
-        return read_record(path)
-    except PictureError as error:
-        what = str(error).removeprefix(f"{path}: ")
-        raise RecipeError([Problem(str(path), what if path.exists() else "there is no such file or folder")]) from error
+class _Again:
+    """Saved batches as a worker's place: what it draws is compared, and kept where that is wanted."""
 
-
-def load_saved(text: str, shown: str) -> Recipe:
-    """A recipe from its saved text; `shown` stands for it in messages. Raises RecipeError."""
-    with tempfile.TemporaryDirectory(prefix="replay-") as scratch:
-        file = Path(scratch) / "recipe.yaml"
-        file.write_text(text, encoding="utf-8")
-        return _load(file, shown=shown)
-
-
-def _from_picture(path: Path, record: ImageRecord) -> _Saved:
-    return _Saved(
-        recipe=load_saved(record.recipe, f"{path} (its recipe)"),
-        pins=Pins((record.batch,), record.threads, record.device, record.dtype),
-        environment={name: getattr(record, name) for name in ENVIRONMENT if hasattr(record, name)},
-        pictures={record.index: path},
-        sums={record.index: record.sha256},
-    )
-
-
-def _load(file: Path, shown: str | None = None) -> Recipe:
-    """The recipe a run saved: complete, so that nothing but the file itself has a say."""
-    from runner.compose import load_file
-
-    try:
-        return load_file(file).jobs[0].recipe
-    except RecipeError as error:
-        if shown is None:
-            raise
-        problems = [
-            Problem(p.where.replace(str(file), shown), p.what, p.allowed, p.nearest, p.hint) for p in error.problems
+    def __init__(self, saved: Saved, check: bool) -> None:
+        self.saved, self.planner = saved, Planner()
+        self.device: str | None = None  # instead of the one of then, which is not here
+        self.batches = [
+            Together(str(number), tuple(map(str, range(len(batch.seeds)))), batch.pins.threads or 1)
+            for number, batch in enumerate(saved.batches)
         ]
-        raise RecipeError(problems) from error
+        self.pictures = [one for batch in saved.batches for one in batch.seeds]
+        self.plans = [self._plans(batch) for batch in saved.batches]
+        self.evaluations = sum(plan.tableau.nfe for plans in self.plans for plan in plans)
+        self.run = None if check or saved.run is None else RunFolder(self.planner.plan(*saved.run), None)
+        self.kept: list[tuple[str, bytes]] | None = None if check or saved.run else []
+        self.lines: list[str] = list(saved.notes)
+        self.different: list[str] = []
+        self.changes: dict[str, None] = {}
+
+    def _plans(self, batch: SavedBatch) -> list[Plan]:
+        pins = Pins(None, batch.pins.threads, self.device or batch.pins.device, batch.pins.dtype)
+        return [self.planner.plan(recipe, pins) for recipe in batch.recipes]
+
+    def claim(self, batch: Together) -> AbstractContextManager[bool]:
+        return nullcontext(True)
+
+    def is_over(self, batch: Together) -> bool:
+        return False
+
+    def shots(self, batch: Together) -> list[Shot]:
+        number = int(batch.id)
+        plans = self._plans(self.saved.batches[number]) if self.device else self.plans[number]
+        return [Shot(plan, seed) for plan, seed in zip(plans, self.saved.batches[number].seeds, strict=True)]
+
+    def failed(self, batch: Together, error: Exception, worker: Worker) -> None:
+        """A device that is not here is replaced by another, which is said; anything else ends the replay."""
+        shots, absent = self.shots(batch), self.saved.batches[int(batch.id)].pins.device
+        wheres = [problem.where for problem in error.problems] if isinstance(error, RecipeError) else []
+        if self.device or wheres != ["backend.device"]:
+            raise_explained(error, shots[0].plan, len(shots))
+        self.device = "auto"
+        self.lines.append(f"the device {absent} is not on this machine: run on another, so pixels may differ")
+        worker.do(batch)
+
+    def commit(self, batch: Together, made: Made) -> None:
+        """Compares the pictures that there are files of."""
+        before = self.saved.batches[int(batch.id)]
+        found = {
+            path: told
+            for number, (path, recorded) in before.files.items()
+            if (told := _difference(path, made, number, recorded))
+        }
+        self.different += [f"{path.name}: {told}" for path, told in found.items()]
+        if found:
+            self.changes |= dict.fromkeys(_changes(before.environment, made))
+        if self.run:
+            self.run.commit(batch, made)
+        elif self.kept is not None:
+            files = made.files([_name(before.files.get(number)) for number in range(len(made.shots))])
+            self.kept += [files[number] for number in before.files]
+
+    def told(self) -> Replay:
+        """What came of it all."""
+        folder = self.run.finish().folder if self.run else None
+        if self.kept:
+            recipe = self.saved.batches[0].recipes[0]
+            folder = new_run_folder(Path(recipe.output.dir), recipe.name)
+            write_together(folder, self.kept)
+        count = sum(len(batch.files) for batch in self.saved.batches)
+        images = f"{count} image{'s' * (count > 1)}"
+        if not self.different:
+            return Replay(True, [*self.lines, f"identical: every pixel of {images}"], folder)
+        lines = [*self.lines, f"different: {len(self.different)} of {images}", *self.different]
+        return Replay(False, [*lines, *(self.changes or ["nothing is known to have changed since"])], folder)
 
 
-def _again(saved: _Saved, folder: Path | None, progress: bool) -> tuple[RunResult, list[str]]:
-    """The run repeated, and what to say of it."""
-    return on_its_device(saved.pins, lambda pins: execute(saved.recipe, folder=folder, progress=progress, pins=pins))
+def _name(file: tuple[Path, str] | None) -> str:
+    """Of the new picture: as the old one is called; of one that is not kept, whatever can be encoded."""
+    return "picture.png" if file is None else f"{file[0].stem}.{_ending(file[0])}"
 
 
-def on_its_device(pins: Pins, work: Callable[[Pins], T]) -> tuple[T, list[str]]:
-    """Work done on the device of then where it is here; else on another, and a sentence that says so."""
-    try:
-        return work(pins), []
-    except RecipeError as error:
-        if [problem.where for problem in error.problems] != ["backend.device"]:
-            raise
-    line = f"the device {pins.device} is not on this machine: run on another, so pixels may differ"
-    return work(replace(pins, device="auto")), [line]
+def _ending(path: Path) -> str:
+    ending = path.suffix[1:].lower()
+    return {"jpeg": "jpg"}.get(ending, ending if ending in ("png", "jpg", "webp") else "png")
 
 
-def _compare(saved: _Saved, result: RunResult, lines: list[str], folder: Path | None) -> Replay:
-    """Old pictures against new ones, pixel by pixel."""
-    new_entries = {entry["index"]: entry for entry in result.manifest["images"]}
-    new_paths = {entry["index"]: path for entry, path in zip(result.manifest["images"], result.images, strict=True)}
-    different = []
-    for index, path in saved.pictures.items():
-        same_drawing = new_entries[index]["sha256"] == saved.sums[index]
-        if not path.is_file():
-            if not same_drawing:
-                different.append(f"{path.name}: differs from what was recorded (the file itself is gone)")
-            continue
-        told = describe_difference(read_pixels(path), read_pixels(new_paths[index]))
-        if told and same_drawing:
-            told += "; the replay equals what was recorded, so the file was changed after it was made"
-        if told:
-            different.append(f"{path.name}: {told}")
-    count = len(saved.pictures)
-    if not different:
-        return Replay(True, [*lines, f"identical: every pixel of {count} image{'s' * (count > 1)}"], folder)
-    changes = manifests.differences(
-        saved.environment, result.manifest, [k for k in ENVIRONMENT if k in saved.environment]
-    )
-    if isinstance(saved.environment.get("checkpoint"), Mapping):
-        changes += _weight_changes(saved.environment["checkpoint"], result.manifest["checkpoint"])
-    lines = [*lines, f"different: {len(different)} of {count} image{'s' * (count > 1)}", *different]
-    return Replay(False, [*lines, *(changes or ["nothing is known to have changed since"])], folder)
+def _difference(path: Path, made: Made, number: int, recorded: str) -> str:
+    """How a picture drawn again differs from the file, in words; empty where every pixel is the same."""
+    new = made.drawn.pictures[number]
+    same_drawing = pixel_sha256(new) == recorded
+    if not path.is_file():
+        return "" if same_drawing else "differs from what was recorded (the file itself is gone)"
+    told = describe_difference(read_pixels(path), _as_saved(new, _ending(path)))
+    if told and same_drawing:
+        told += "; the replay equals what was recorded, so the file was changed after it was made"
+    return told
+
+
+def _as_saved(pixels: np.ndarray, ending: str) -> np.ndarray:
+    """Pixels as they come back out of a file of this format."""
+    if ending != "jpg":
+        return pixels
+    from PIL import Image
+
+    with tempfile.NamedTemporaryFile(suffix=".jpg") as file:
+        save_jpeg(Image.fromarray(pixels), file)
+        file.flush()
+        return read_pixels(Path(file.name))
+
+
+def _changes(then: Mapping[str, Any], made: Made) -> list[str]:
+    """What is known to be otherwise than it was."""
+    now = {**made.facts, "machine": machine()}
+    lines = manifests.differences(then, now, [key for key in ENVIRONMENT if key in then and key in now])
+    if isinstance(then.get("checkpoint"), Mapping):
+        lines += _weight_changes(then["checkpoint"], manifests.describe_checkpoint(made.shots[0].plan))
+    return lines
 
 
 def describe_difference(old: np.ndarray, new: np.ndarray) -> str:
