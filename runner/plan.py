@@ -17,6 +17,7 @@ from components.schedulers import SchedulerConfigError
 from runner import needs
 from runner.errors import Problem, RecipeError, nearest
 from runner.memory import memory_problems
+from runner.network_facts import misstated, remarks, stated
 from runner.pipelines.base import Configs, Pipeline, Wish, pipelines
 from runner.provenance import physical_cores
 
@@ -109,8 +110,7 @@ class Planner:
         _check_backend(recipe.backend)
         if to_run and (lacking := needs.for_drawing(recipe)):
             raise RecipeError(lacking)
-        origin = recipe.checkpoint.model_dump_json()
-        source = self._once((origin,), lambda: _open_source(recipe))
+        source = self._once((recipe.checkpoint.files,), lambda: _open_source(recipe))
         pipeline, components, configs = source.pipeline, source.components, source.configs
         default_height, default_width = pipeline.default_size(configs)
         factor = pipeline.vae_factor(configs)
@@ -120,15 +120,16 @@ class Planner:
             *size_problems({"height": height, "width": width}, factor),
             *_run_problems(recipe),
         ]
-        method = recipe.scheduler.model_dump_json(), recipe.schedule.model_dump_json(), str(recipe.steps)
+        choices = recipe.checkpoint, recipe.scheduler, recipe.schedule
+        method = *(choice.model_dump_json() for choice in choices), str(recipe.steps)
         scheduler, found = self._once(
-            (origin, *method), lambda: _make_scheduler(recipe, components["scheduler"], pipeline.SCHEDULER_PATCH)
+            method, lambda: _make_scheduler(recipe, components["scheduler"], pipeline.SCHEDULER_PATCH)
         )
         problems += found
         if problems or scheduler is None:
             raise RecipeError(problems)
         # Other tables where the draws come from one path.
-        table = self._once((origin, *method, recipe.noise.path), lambda: _make_table(recipe, scheduler))
+        table = self._once((*method, recipe.noise.path), lambda: _make_table(recipe, scheduler))
         return Plan(
             recipe=recipe,
             pipeline=pipeline,
@@ -156,6 +157,7 @@ class Planner:
             threads=pins.threads or recipe.backend.threads or physical_cores(),
             notes=(
                 *_notes(source.checkpoint),
+                *remarks(recipe.checkpoint.model_dump(), components["scheduler"].config),
                 *scheduler.concessions(_schedule(recipe)),
                 *scheduler.remarks(table),
             ),
@@ -322,19 +324,29 @@ def _make_scheduler(
     from components.schedulers import find_scheduler
     from components.schedulers.inheritance import class_in
 
-    config, options = files.config, recipe.scheduler.options
+    config, options, checkpoint = files.config, recipe.scheduler.options, recipe.checkpoint.model_dump()
+
+    def wrong_of(kind: str) -> list[Problem]:
+        return [Problem(f"checkpoint.{one.key}", one.what) for one in misstated(kind, cls, checkpoint, options)]
+
     try:
         cls = find_scheduler(recipe.scheduler.name)
+        if wrong := wrong_of(cls.fits):
+            return None, wrong
         # A checkpoint of this family means the patched values even where its file says otherwise; a class that is
         # not the checkpoint's own takes over what the file says and nothing that the file leaves to a default.
         own = class_in(config) == cls.__name__
         patched = {key: value for key, value in patch.items() if key in config or (own and key in cls.options())}
-        scheduler = cls.from_config({**config, **patched}, **options)
+        facts = stated(checkpoint)
+        scheduler = cls.from_config({**config, **patched, **facts}, **options)
+        scheduler.inherited = {key: value for key, value in scheduler.inherited.items() if key not in facts}
         mismatch = scheduler.mismatch(config)
     except SchedulerConfigError as error:
         return None, [_option_problem(problem, "scheduler", files.config_path) for problem in error.problems]
     if mismatch:
         return None, [_option_problem(mismatch, "scheduler")]
+    if wrong := wrong_of(scheduler.fits):
+        return None, wrong
     wrong = scheduler.check_schedule(_schedule(recipe))
     return scheduler, [_option_problem(problem, "schedule") for problem in wrong]
 

@@ -8,6 +8,7 @@ size and thread count move no more than the last bit of a picture: they are a pl
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Annotated, Any, Literal, get_args
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, FiniteFloat, ValidationInfo, field_validator
@@ -37,9 +38,13 @@ Text = Annotated[str, AfterValidator(_plain_text)]
 FolderName = Annotated[str, AfterValidator(_plain_text), AfterValidator(_path_part)]
 
 
-def key(description: str, *, picture: bool = True, **limits: Any) -> Any:
-    """A documented field; `picture` says whether changing it may change a pixel."""
-    return Field(description=description, json_schema_extra={"decides_picture": picture}, **limits)
+def key(description: str, *, picture: bool = True, later: bool = False, **limits: Any) -> Any:
+    """A documented field; `picture` says whether changing it may change a pixel.
+
+    `later`: pictures were saved before there was this key, so at its default it is no part of what is saved, nor of
+    what a picture's id is made from: both stay what they were.
+    """
+    return Field(description=description, json_schema_extra={"decides_picture": picture, "later": later}, **limits)
 
 
 class Part(BaseModel):
@@ -57,8 +62,13 @@ class ComponentChoice(Part):
     variant: Text | None = key("file variant, such as fp16", default=None)
 
 
+Prediction = Literal["epsilon", "sample", "v_prediction"]
+NETWORK_FACTS = {"prediction_type": "prediction_type", "zero_terminal_snr": "rescale_betas_zero_snr"}
+"""Keys of a checkpoint that say what its network is, and the scheduler option that each stands for."""
+
+
 class Checkpoint(Part):
-    """Where the weights come from."""
+    """Where the weights come from, and what the network is where its files do not say, or say wrongly."""
 
     repo: Text = key(
         "hub repository (owner/name), a folder, or demo:shapes, which ships with the program", min_length=1
@@ -69,6 +79,19 @@ class Checkpoint(Part):
         "accept .bin and .ckpt weights, which can run code when they are opened", picture=False, default=False
     )
     components: dict[Component, ComponentChoice] = key("components taken from elsewhere, by name", default_factory=dict)
+    prediction_type: Prediction | None = key(
+        "what the network predicts, whatever its files say; null: as they say", later=True, default=None
+    )
+    zero_terminal_snr: bool | None = key(
+        "whether it was trained down to zero signal, whatever its files say; null: as they say",
+        later=True,
+        default=None,
+    )
+
+    @property
+    def files(self) -> str:
+        """All that decides which files are read, as text."""
+        return self.model_dump_json(exclude=set(NETWORK_FACTS))
 
 
 class SchedulerChoice(BaseModel):
@@ -232,6 +255,36 @@ class Recipe(Part):
     on_error: Literal["continue", "stop"] = key(
         "what a job that fails does to the rest of a sweep", picture=False, default="continue"
     )
+
+    def said(self, mode: Literal["python", "json"] = "python") -> dict[str, Any]:
+        """Every value, but for keys of later versions at their defaults: what is saved of a recipe."""
+        data = self.model_dump(mode=mode)
+        for path, default in _later():
+            section, name = holder(data, path)
+            if section is not None and section.get(name, default) == default:
+                section.pop(name, None)
+        return data
+
+
+@cache
+def _later() -> tuple[tuple[str, Any], ...]:
+    """Paths of the keys that came after pictures had been saved, and their defaults."""
+    marked = ((path, info) for path, info in key_paths().items() if marks(info)["later"])
+    return tuple((path, info.get_default(call_default_factory=True)) for path, info in marked)
+
+
+def marks(info: FieldInfo) -> dict[str, Any]:
+    """How a field is marked (`key`): decides_picture, later."""
+    assert isinstance(info.json_schema_extra, dict)
+    return dict(info.json_schema_extra)
+
+
+def holder(data: Any, path: str) -> tuple[dict[str, Any] | None, str]:
+    """The section of a recipe's data that may have the key of this dotted path, None where it is absent; its name."""
+    *sections, name = path.split(".")
+    for section in sections:
+        data = data.get(section) if isinstance(data, dict) else None
+    return (data if isinstance(data, dict) else None), name
 
 
 def key_paths(part: type[BaseModel] = Recipe, prefix: str = "") -> dict[str, FieldInfo]:

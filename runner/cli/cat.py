@@ -20,5 +20,5 @@ The file as it was written, to start your own from: recipe cp.
 def main(argv: Sequence[str]) -> int:
     if not argv:
         raise usage_error("cat")
-    print(to_yaml(composed(argv[0], argv[1:]).base), end="")
+    print(to_yaml(composed(argv[0], argv[1:]).base, whole=True), end="")
     return 0

@@ -98,7 +98,7 @@ def _compose(words: RunWords) -> Composition:
 def _shown(composition: Composition) -> str:
     from runner.compose import to_yaml
 
-    text = to_yaml(composition.base)
+    text = to_yaml(composition.base, whole=True)
     if composition.is_sweep:
         text += f"# {len(composition.jobs)} jobs in {composition.folder}\n"
         text += "".join(f"#   {job.label}\n" for job in composition.jobs)

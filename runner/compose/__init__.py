@@ -14,11 +14,14 @@ if TYPE_CHECKING:
 __all__ = ["Composition", "Job", "compose", "load_file", "to_yaml"]
 
 
-def to_yaml(recipe: Recipe) -> str:
-    """The recipe, fully resolved, as YAML that `load_file` reads back equal. What was left open (`auto`) stays open."""
+def to_yaml(recipe: Recipe, *, whole: bool = False) -> str:
+    """The recipe, fully resolved, as YAML that `load_file` reads back equal. What was left open (`auto`) stays open.
+
+    `whole`: with the keys that are left out of saved recipes where nothing is set (`schema.key`), to be read.
+    """
     from runner.compose.yaml_text import dump
 
-    data = recipe.model_dump(mode="python")
+    data = recipe.model_dump() if whole else recipe.said()
     if recipe.schedule.timesteps:
         data["schedule"]["timesteps"] = [int(t) if t.is_integer() else t for t in recipe.schedule.timesteps]
     if recipe.sweep is None:

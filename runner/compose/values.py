@@ -17,6 +17,7 @@ from runner.compose.on_disk import scheduler_config, source_problem, vae_factor
 from runner.compose.unknown_keys import unknown_key
 from runner.compose.yaml_text import KeyPath
 from runner.errors import Problem, nearest
+from runner.network_facts import misstated, stated
 from runner.registry import find_scheduler
 from runner.schema import COMPONENTS, Recipe, key_paths
 
@@ -212,21 +213,41 @@ def _scheduler_problems(data: Mapping[str, Any], origin: Origin, bad: set[KeyPat
     found = cls.check_options(options)
     problems = [_option_problem(problem, cls.__name__, origin) for problem in found]
     wrong = {problem.option for problem in found}
-    config = scheduler_config(data.get("checkpoint"))
+    checkpoint = data.get("checkpoint")
     fitting = {option: value for option, value in options.items() if option not in wrong}
+    if told := _misstated(cls.fits, cls, checkpoint, fitting, origin):
+        return problems + told
     try:
-        scheduler = cls.from_config(config, **fitting)
+        scheduler = cls.from_config(scheduler_config(checkpoint) | stated(checkpoint), **fitting)
     except SchedulerConfigError:  # the checkpoint's configuration is at fault, which the plan tells
         scheduler = cls.from_config({}, **fitting)
     except ValueError as error:
         return [*problems, Problem(origin.where(("scheduler",)), " ".join(str(error).split()).removesuffix("."))]
-    return problems + _schedule_problems(scheduler, data, origin, bad)
+    told = _misstated(scheduler.fits, cls, checkpoint, fitting, origin)
+    return problems + told + _schedule_problems(scheduler, data, origin, bad)
+
+
+def _misstated(kind: str, cls: Any, checkpoint: Any, options: Mapping[str, Any], origin: Origin) -> list[Problem]:
+    """What the recipe says of the network that does not go with the scheduler, or with an option that is set."""
+    return [
+        Problem(origin.where(("checkpoint", one.key)), f"this {one.what}", hint=_set_here(one.other, origin))
+        for one in misstated(kind, cls, checkpoint, options)
+    ]
+
+
+def _set_here(option: str | None, origin: Origin) -> str | None:
+    """Where an option of the scheduler was set, if it was."""
+    place = ("scheduler", option or "")
+    return f"{dotted(place)} is set here: {origin.where(place)}" if origin.said(place) else None
 
 
 def _option_problem(found: Any, scheduler: str, origin: Origin) -> Problem:
     where = origin.where(("scheduler", found.option))
     what = f"this {found.what}".replace("is not an option here", f"is not an option of {scheduler}")
-    return Problem(where, what, found.allowed, found.nearest, found.hint)
+    start, together, other = what.rpartition(" together with ")
+    if not together:
+        return Problem(where, what, found.allowed, found.nearest, found.hint)
+    return Problem(where, f"{start}{together}scheduler.{other}", hint=_set_here(other, origin))
 
 
 def _schedule_problems(scheduler: Any, data: Mapping[str, Any], origin: Origin, bad: set[KeyPath]) -> list[Problem]:

@@ -281,5 +281,5 @@ def _entry(item: Item) -> dict[str, Any]:
         "index": item.index,
         "nfe": item.plan.tableau.nfe,
         "steps": item.plan.tableau.steps,
-        "recipe": item.recipe.model_dump(mode="json"),
+        "recipe": item.recipe.said("json"),
     }

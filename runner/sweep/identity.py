@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from runner.schema import key_paths
+from runner.schema import holder, key_paths, marks
 
 if TYPE_CHECKING:
     from runner.plan import Plan
@@ -23,25 +23,21 @@ ID_LENGTH = 16
 
 
 @cache
-def _aside() -> tuple[tuple[str, ...], ...]:
+def _aside() -> tuple[str, ...]:
     """Key paths that the schema marks as deciding no picture."""
-    marked = (path for path, info in key_paths().items() if not _decides(info.json_schema_extra))
-    return tuple(tuple(path.split(".")) for path in marked)
-
-
-def _decides(extra: Any) -> bool:
-    return bool(extra["decides_picture"])
+    return tuple(path for path, info in key_paths().items() if not marks(info)["decides_picture"])
 
 
 def image_id(recipe: Recipe, pinned: str) -> str:
-    """The id of the one picture of `recipe`; `pinned` stands for the checkpoint's files (`pin`)."""
-    data = recipe.model_dump(mode="json")
-    for *sections, name in _aside():
-        inner: Any = data
-        for section in sections:
-            inner = inner.get(section) if isinstance(inner, dict) else None
-        if isinstance(inner, dict):
-            inner.pop(name, None)
+    """The id of the one picture of `recipe`; `pinned` stands for the checkpoint's files (`pin`).
+
+    Keys that came later count where they are set, so that what older versions drew keeps its id.
+    """
+    data = recipe.said("json")
+    for path in _aside():
+        section, name = holder(data, path)
+        if section is not None:
+            section.pop(name, None)
     text = json.dumps([data, pinned], sort_keys=True, ensure_ascii=True)
     return hashlib.sha256(text.encode()).hexdigest()[:ID_LENGTH]
 

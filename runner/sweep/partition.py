@@ -89,7 +89,7 @@ def _fits_with(plan: Plan) -> tuple[Any, ...]:
     recipe, table = plan.recipe, plan.tableau
     on_device = recipe.noise.device == "device"
     return (
-        (recipe.checkpoint.model_dump_json(), recipe.backend.model_dump_json()),
+        (recipe.checkpoint.files, recipe.backend.model_dump_json()),
         plan.threads,
         (plan.height, plan.width, *plan.latent_shape),
         table.rows,

@@ -23,7 +23,7 @@ from components.schedulers.equation import Kind
 from runner.outputs import write_together
 from runner.progress import Counted
 from runner.provenance import FileSums
-from runner.schema import Recipe
+from runner.schema import Recipe, marks
 from runner.session import Session, Shot, Stopwatch
 from runner.sweep.compare.reference_tables import ode_reference, reference_key, sde_reference
 from runner.sweep.compare.similarity import relative_l2
@@ -61,14 +61,14 @@ class Wanted:
     def means(self) -> tuple[Any, ...]:
         """What images computed together must have in common."""
         plan, backend = self.plan, self.plan.recipe.backend.model_dump_json()
-        source, noise = plan.recipe.checkpoint.model_dump_json(), plan.recipe.noise.device
+        source, noise = plan.recipe.checkpoint.files, plan.recipe.noise.device
         return source, backend, noise, plan.latent_shape, plan.guidance.doubles, self.coarse.rows, self.fine.rows
 
     @cached_property
     def key(self) -> str:
         """A name for the solution: of the same equation, seed, course and means there is only one."""
         plan = self.plan
-        values = plan.recipe.model_dump(mode="json", include=_deciding())
+        values = {name: value for name, value in plan.recipe.said("json").items() if name in _deciding()}
         tables = reference_key(self.coarse), reference_key(self.fine)
         text = json.dumps([values, plan.latent_shape, plan.recipe.backend.name, plan.dtype, self.seed, *tables])
         return hashlib.sha256(text.encode()).hexdigest()
@@ -152,8 +152,7 @@ def _batches(missing: Mapping[str, Wanted]) -> Iterator[dict[str, Wanted]]:
 
 
 def _deciding() -> set[str]:
-    extras = {name: info.json_schema_extra for name, info in Recipe.model_fields.items()}
-    return {name for name, extra in extras.items() if isinstance(extra, dict) and extra["decides_picture"]} - METHOD
+    return {name for name, info in Recipe.model_fields.items() if marks(info)["decides_picture"]} - METHOD
 
 
 def _png(pixels: np.ndarray) -> bytes:
