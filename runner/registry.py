@@ -88,6 +88,11 @@ class Library:
                     found[other] = choice, line
         return found
 
+    def parent(self, group: str, name: str) -> str | None:
+        """The one choice that a file of a group builds on by any of its names; None where there is none or two."""
+        meant = self.meaning(group, name) or {}
+        return meant[group] if len(meant) == 1 else None
+
     @property
     def primary(self) -> Path:
         return self.folders[-1] / f"{PRIMARY}.yaml"

@@ -31,7 +31,8 @@ run: make pictures from a recipe.
   run outputs/shapes/2026-01-31_12-00-00/recipe.yaml    a saved recipe: the same pictures again
 
 What can be set
-  recipe=  checkpoint=  scheduler=  schedule=  backend=    one of the choices that `recipe ls` lists
+  recipe=  checkpoint=  scheduler=  schedule=  backend=    one of the choices that `recipe ls` lists; schedulers and
+                         schedules also as A1111, ComfyUI and diffusers name them: scheduler="DPM++ 2M Karras"
   key=value              any key that `run --cfg job` shows: steps=20 height=512 schedule.spacing=karras
   scheduler.OPTION=value any option of the chosen scheduler's class
 A prompt is taken as typed, commas and all; only the shell wants quotes around it. Recipes of your own go into

@@ -12,7 +12,9 @@ from runner.cli.levels import level_lines, ratios
 from runner.cli.named import composed
 from runner.cli.recipe import usage_error
 from runner.errors import RecipeError
+from runner.names import CALLED
 from runner.needs import missing
+from runner.registry import Library
 
 if TYPE_CHECKING:
     from components.schedulers import Tableau
@@ -21,8 +23,9 @@ HELP = """\
 recipe schedule NAME... [key=value ...] [--plot FILE]: what the network is told, row by row
   recipe schedule shapes
   recipe schedule schedule/karras schedule/exponential steps=10
-  recipe schedule scheduler/heun scheduler/dpmpp_2m steps=10 --plot levels.png
-NAME is a recipe, or GROUP/NAME for another choice put into the default recipe. --plot draws all of them side by side.
+  recipe schedule heun dpmpp_2m "DPM++ SDE Karras" steps=10 --plot levels.png
+NAME is a recipe, or a scheduler, a schedule or GROUP/NAME put into the default recipe. --plot draws all of them side by
+side.
 """
 
 
@@ -57,7 +60,11 @@ def _split(words: list[str]) -> tuple[list[str], Path | None]:
 def _table(name: str, overrides: Sequence[str]) -> Tableau:
     from runner.plan import make_plan
 
-    return make_plan(composed(name, overrides).base, to_run=False).tableau
+    library = Library.at()
+    groups = (group for group in ("recipe", *CALLED) if library.meaning(group, name))
+    if (group := next(groups, "recipe")) != "recipe":  # levels are a scheduler's and a schedule's: so are the names
+        name = f"{group}/{name}"
+    return make_plan(composed(name, overrides, library).base, to_run=False).tableau
 
 
 def draw(tables: dict[str, Tableau], path: Path) -> None:

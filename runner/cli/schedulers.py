@@ -109,7 +109,7 @@ def _chosen(library: Library, name: str) -> dict[str, Any]:
     if found.problems:
         raise RecipeError(found.problems)
     for parent, _ in found.parents:
-        merged |= _chosen(library, parent)
+        merged |= _chosen(library, library.parent("scheduler", parent) or parent)
     return merged | found.data
 
 

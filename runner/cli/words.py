@@ -58,9 +58,10 @@ def read_run_words(argv: Sequence[str]) -> RunWords:
                     Problem(typed(f"{word} {value}".strip()), "only one thing can be shown", ("job",))
                 )
         else:
-            words.problems.append(_refused(word, name))
-            if name in (*_CLOSED, *_CLOSED_SHORT) and "=" not in word and rest and "=" not in rest[0]:
-                rest.pop(0)
+            follows = "=" not in word and rest and "=" not in rest[0] and not rest[0].startswith("-")
+            if follows and (name in (*_CLOSED, *_CLOSED_SHORT) or name.startswith("--")):
+                value = rest.pop(0)
+            words.problems.append(_refused(word, name, value))
     return words
 
 
@@ -69,10 +70,15 @@ def is_recipe_file(word: str) -> bool:
     return word.endswith((".yaml", ".yml")) and ("=" not in word or Path(word).is_file())
 
 
-def _refused(word: str, name: str) -> Problem:
+def _refused(word: str, name: str, value: str) -> Problem:
+    from runner.compose.unknown_keys import without_dashes
+
     name = _CLOSED_SHORT.get(name, name)
     where = typed(word)
     if name in _CLOSED:
         return Problem(where, f"this option is refused: {_CLOSED[name]}")
     hint = "a negative value is set with its key, as in key=-1" if name[1:2].isdigit() else None
-    return Problem(where, f"there is no option '{name}'", (*FLAGS, *_SHORT), nearest(name, FLAGS), hint)
+    if name.startswith("--") and not nearest(name, FLAGS):
+        hint = without_dashes(where, name, value)
+    near = None if hint else nearest(name, FLAGS)
+    return Problem(where, f"there is no option '{name}'", () if hint else (*FLAGS, *_SHORT), near, hint)

@@ -223,7 +223,7 @@ class _Vetting:
     def _builds_on(self, name: str, line: int, refuse: Callable[..., None]) -> None:
         if name == "_self_":
             return
-        if self.group == "config" or not _NAME.match(name):
+        if self.group == "config" or not _any_name(self.group).match(name):
             refuse(f"'{name}' is not the name of a {self.group}", hint=EXTENDING)
         else:
             self.parents.append((name, line))

@@ -89,7 +89,7 @@ def _with_defaults(found: Document) -> dict[str, Any]:
     if found.group == PRIMARY:
         groups = [{group: option} for group, (option, _) in found.chosen.items() if group != "recipe"]
         return {**found.data, "defaults": [*groups, "_self_", {"recipe": found.chosen["recipe"][0]}]}
-    parents = [name for name, _ in found.parents if name in library.choices(found.group)]
+    parents = list(filter(None, (library.parent(found.group, name) for name, _ in found.parents)))
     chosen = [
         {f"override /{group}": option}
         for group, (option, _) in library.chosen(found.chosen).items()

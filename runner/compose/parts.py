@@ -73,15 +73,17 @@ class Parts:
             return  # the line that named it has been reported by its owner
         found = document(path, group)
         self.problems.update(dict.fromkeys(found.problems))
-        for parent, line in found.parents:
-            where = f"{found.where(line)} defaults: {parent}"
+        for name_there, line in found.parents:
+            where = f"{found.where(line)} defaults: {name_there}"
+            parent = self.library.parent(group, name_there)
+            if parent is None:
+                self.problems[unknown_choice(self.library, group, name_there, where)] = None
+                continue
             if parent in (*trail, name):
                 circle = " → ".join((*trail, name, parent))
                 what = f"this {group} builds on itself: {circle}"
                 self.problems[Problem(where, what)] = None
                 raise RecipeError(self.problems)
-            if parent not in self.library.choices(group):
-                self.problems[unknown_choice(self.library, group, parent, where)] = None
             self.visit(group, parent, (*trail, name))
         for chosen, (option, _) in found.chosen.items():
             where = found.choice(chosen)

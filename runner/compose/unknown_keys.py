@@ -107,6 +107,14 @@ def unknown_key(
     return Problem(where, what, children, close)
 
 
+def without_dashes(where: str, option: str, value: str) -> str | None:
+    """What to type for `--steps 20` and `--cfg-scale 7`; None where no such key is known, here or elsewhere."""
+    key, value = option.strip("-").replace("-", "_"), value or "VALUE"
+    if key in (*GROUPS, *key_paths()):
+        return f"keys have no dashes: {shlex.quote(f'{key}={value}')}"
+    return unknown_key(where, [key], value).hint
+
+
 def size_hint(text: str, *, typed: bool) -> str | None:
     """How '512x768' is written; None where the text is no size."""
     found = _PIXELS.match(text)

@@ -233,6 +233,22 @@ def test_a_file_of_the_users_own_comes_before_a_name_and_may_use_one(here) -> No
     assert here.recipe("scheduler=k_euler").scheduler.name == "HeunDiscreteScheduler"
 
 
+def test_a_schedulers_file_builds_on_another_by_any_of_its_names(here) -> None:
+    here.put("recipes/scheduler/mine.yaml", "defaults: [DPM++ 2M Karras]\nsolver_order: 3\n")
+    options = here.recipe("scheduler=mine").scheduler.options
+    assert options == {"algorithm_type": "dpmsolver++", "solver_order": 3, "use_karras_sigmas": True}
+    here.put("recipes/scheduler/mine.yaml", "defaults: [Eulr a]\n")
+    assert "mine.yaml:1 defaults: Eulr a: there is no scheduler 'Eulr a'. Did you mean" in here.error("scheduler=mine")
+
+
+def test_every_class_of_diffusers_is_chosen_by_its_name_and_its_flax_name() -> None:
+    library = Library.at()
+    for name in scheduler_classes():
+        meant = library.meaning("scheduler", name)
+        assert meant is not None and meant == library.meaning("scheduler", f"Flax{name}")
+        assert f"name: {name}\n" in library.choices("scheduler")[meant["scheduler"]].read_text("utf-8")
+
+
 # ---- a name that holds a schedule, and another schedule --------------------------------------------------------------
 
 
@@ -277,6 +293,8 @@ def test_the_verbs_take_the_names(here) -> None:
     first = here.recipe_command("schedule", "scheduler/Euler a Karras", "steps=4")[1].splitlines()[1:]
     same = here.recipe_command("schedule", "scheduler/euler_a", "schedule=karras", "steps=4")[1].splitlines()[1:]
     assert first == same and len(first) > 4
+    named = here.recipe_command("schedule", "Euler a Karras", "LMS", "steps=4")[1].splitlines()
+    assert [line for line in named if "evaluations" in line][1].startswith("LMS: 4 steps") and named[1:6] == first[:5]
     assert here.recipe_command("check", "scheduler/Euler a", "schedule/SGM Uniform")[0] == 0
     assert "name: HeunDiscreteScheduler" in here.recipe_command("cat", "scheduler/k_heun")[1]
     assert here.recipe_command("cp", "scheduler/Euler a", "recipes/scheduler/mine.yaml")[0] == 0

@@ -79,6 +79,22 @@ def test_other_tools_keys_in_a_file_are_told_what_to_write(here, text, says) -> 
     assert message.startswith("recipes/recipe/mine.yaml:1 ") and says in message
 
 
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["--steps", "20"], "keys have no dashes: steps=20"),
+        (["--num-images=3"], "keys have no dashes: num_images=3"),
+        (["--cfg-scale", "7"], "write: guidance_scale=7"),
+        (["--sampler", "Euler a", "seed=1"], "write: scheduler=euler_a"),
+        (["--lora", "x"], "LoRAs are not served yet"),
+    ],
+    ids=lambda value: value[0],
+)
+def test_keys_given_as_options_are_told_what_to_type(here, words, says) -> None:
+    code, _, err = here.run(*words)
+    assert code == 2 and says in err and "allowed" not in err and "2 problems" not in err
+
+
 def test_what_is_told_to_type_works(here) -> None:
     for word, says in TYPED:
         _, write, ours = says.partition("write: ")
