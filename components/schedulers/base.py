@@ -93,6 +93,7 @@ class Scheduler(Facade):
         self.run = RunOptions(**{name: value for name, value in values.items() if known[name].run})
         self._values = {name: value for name, value in values.items() if not known[name].run}
         self._defaulted = frozenset(self._values) - set(options)
+        self.chosen = frozenset(name for name in options if known[name].run)
         self._hidden: dict[str, Any] = {}
         self.inherited: dict[str, Any] = {}
         self.dropped: dict[str, Any] = {}
@@ -156,7 +157,7 @@ class Scheduler(Facade):
         """The same scheduler with some of its configuration replaced; what was a mere default stays one to heirs."""
         config = self.to_config() | dict(values)
         made = type(self).from_config({**config, "_use_default_values": sorted(self._defaulted - set(values))})
-        made.inherited, made.dropped, made.run = self.inherited, self.dropped, self.run
+        made.inherited, made.dropped, made.run, made.chosen = self.inherited, self.dropped, self.run, self.chosen
         made._defaulted |= self._defaulted
         return made
 

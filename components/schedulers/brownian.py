@@ -52,10 +52,33 @@ def on_shared_path(table: Tableau) -> Tableau:
 
 
 def brownian_path(
-    seed: int, shape: Sequence[int], low: float, high: float, dtype: Any = None
-) -> BrownianTree | SharedPath:
-    """The path of an image over [low, high], the ends that a table names: `unit(span)` draws from it."""
+    seed: int | Sequence[int], shape: Sequence[int], low: float, high: float, dtype: Any = None
+) -> BrownianTree | SharedPath | PathOfEach:
+    """The path of an image over [low, high], the ends that a table names: `unit(span)` draws from it.
+
+    `shape` may be a batch's, whose images one seed serves together; with a list of seeds each image has its own path.
+    """
+    if not isinstance(seed, int):
+        if len(seed) != shape[0]:
+            raise ValueError(f"{len(seed)} seeds of Brownian paths are given for {shape[0]} images")
+        return PathOfEach([brownian_path(one, (1, *shape[1:]), low, high, dtype) for one in seed])
     return SharedPath(seed, shape) if (low, high) == SHARED else BrownianTree(seed, shape, low, high, dtype)
+
+
+class PathOfEach:
+    """The paths of a batch's images, side by side."""
+
+    def __init__(self, paths: Sequence[Any]) -> None:
+        self._paths = paths
+
+    def unit(self, span: Sequence[float]) -> Any:
+        """As a single path's, of the batch's shape."""
+        units = [path.unit(span) for path in self._paths]
+        if isinstance(units[0], np.ndarray):
+            return np.concatenate(units)
+        import torch
+
+        return torch.cat(units)
 
 
 class BrownianTree:

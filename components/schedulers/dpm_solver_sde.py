@@ -26,7 +26,9 @@ class DPMSolverSDEScheduler(SigmaScheduler):
     order = 2
     OPTIONS = (
         *opt.SIGMA_SPACE_OF_SD,
-        opt.Option("noise_sampler_seed", None, (int, None), "Kept for the checkpoint's sake: images have own seeds."),
+        opt.Option(
+            "noise_sampler_seed", None, (int, list, None), "Of the path, from Python; a recipe's images have their own."
+        ),
         opt.CHURN[-1],
     )
 

@@ -3,7 +3,8 @@
 Latent diffusion, arXiv:2112.10752. Scaling is not inside the model: what the UNet sees is `latents * scaling_factor`.
 """
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from components.model_config import AutoencoderKLConfig
+from components.outputs import Output
 from components.torch_models.base import Model
 from components.torch_models.blocks import AttentionMaker, DownBlock, MidBlock, UpBlock
 from components.torch_models.layers import SpatialAttention, activation
@@ -45,18 +47,26 @@ class DiagonalGaussian:
         noise = torch.randn(mean.shape, generator=generator, device=device, dtype=mean.dtype).to(mean.device)
         return mean + self.std * noise
 
-    def kl(self) -> Tensor:
-        """KL divergence to the standard normal in nats, summed over each image: (B,)."""
-        return 0.5 * (self.mean.square() + self.var - 1.0 - self.logvar).sum(dim=(1, 2, 3))
+    def kl(self, other: "DiagonalGaussian | None" = None) -> Tensor:
+        """KL divergence to another one (None: the standard normal) in nats, summed over each image: (B,)."""
+        distance = self.mean.square() if other is None else (self.mean - other.mean).square() / other.var
+        ratio = self.var if other is None else self.var / other.var
+        logs = self.logvar if other is None else self.logvar - other.logvar
+        return 0.5 * (distance + ratio - 1.0 - logs).sum(dim=(1, 2, 3))
+
+    def nll(self, sample: Tensor, dims: Sequence[int] = (1, 2, 3)) -> Tensor:
+        """Minus the log likelihood of a sample in nats, summed over `dims`."""
+        each = math.log(2 * math.pi) + self.logvar + (sample - self.mean).square() / self.var
+        return 0.5 * each.sum(dim=tuple(dims))
 
 
 @dataclass
-class EncoderOutput:
+class EncoderOutput(Output):
     latent_dist: DiagonalGaussian
 
 
 @dataclass
-class DecoderOutput:
+class DecoderOutput(Output):
     sample: Tensor
 
 
@@ -151,20 +161,38 @@ class AutoencoderKL(Model):
         """Encode and decode one image of a batch at a time: less memory, no other effect."""
         self.use_slicing = enabled
 
-    def encode(self, x: Tensor) -> EncoderOutput:
-        """(B, 3, H, W) in [-1, 1] to the posterior over (B, latent_channels, H/scale, W/scale)."""
-        return EncoderOutput(DiagonalGaussian(self._sliced(self._encode, x)))
+    def disable_tiling(self) -> None:
+        self.enable_tiling(False)
 
-    def decode(self, z: Tensor) -> DecoderOutput:
-        """Latents (B, latent_channels, h, w), already divided by the scaling factor, to (B, 3, h·scale, w·scale)."""
-        return DecoderOutput(self._sliced(self._decode, z))
+    def disable_slicing(self) -> None:
+        self.enable_slicing(False)
+
+    def encode(self, x: Tensor, return_dict: bool = True) -> Any:
+        """(B, 3, H, W) in [-1, 1] to the posterior over (B, latent_channels, H/scale, W/scale).
+
+        An EncoderOutput, or without `return_dict` a tuple of its `latent_dist`; and so of the other calls.
+        """
+        posterior = DiagonalGaussian(self._sliced(self._encode, x))
+        return EncoderOutput(posterior) if return_dict else (posterior,)
+
+    def decode(self, z: Tensor, return_dict: bool = True, generator: torch.Generator | None = None) -> Any:
+        """Latents (B, latent_channels, h, w), already divided by the scaling factor, to (B, 3, h·scale, w·scale).
+
+        `generator` is taken so that old scripts run: nothing is drawn.
+        """
+        image = self._sliced(self._decode, z)
+        return DecoderOutput(image) if return_dict else (image,)
 
     def forward(
-        self, sample: Tensor, sample_posterior: bool = False, generator: torch.Generator | None = None
-    ) -> DecoderOutput:
+        self,
+        sample: Tensor,
+        sample_posterior: bool = False,
+        return_dict: bool = True,
+        generator: torch.Generator | None = None,
+    ) -> Any:
         """Encode and decode, through the posterior's mode or a draw from it."""
         posterior = self.encode(sample).latent_dist
-        return self.decode(posterior.sample(generator) if sample_posterior else posterior.mode())
+        return self.decode(posterior.sample(generator) if sample_posterior else posterior.mode(), return_dict)
 
     def _sliced(self, function: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
         if self.use_slicing and len(x) > 1:

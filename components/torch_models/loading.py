@@ -1,6 +1,7 @@
 """Tensors from files into a model that was made on the meta device: checked by their headers first, then memory-mapped,
 cast while they are read, and never held twice."""
 
+import math
 from collections.abc import Iterator
 from contextlib import ExitStack
 
@@ -26,13 +27,13 @@ def load_state(
     On the CPU, tensors whose dtype needs no cast stay memory-mapped: the file's pages are their memory.
 
     Args:
-        dtype: of the filled model, or its name; None means float32.
+        dtype: of the filled model, or its name; None means float32, "auto" what most of the file's numbers are in.
         rename: see `fit`.
 
     Raises:
         CheckpointError: tensors are missing, unexpected or misshaped (all are listed), or a file is damaged.
     """
-    dtype = as_dtype(dtype)
+    dtype = _held(files) if dtype == "auto" else as_dtype(dtype)
     shapes = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
     names = fit(files, type(model).__name__, shapes, rename)
     state = {}
@@ -53,6 +54,15 @@ def as_dtype(dtype: torch.dtype | str | None) -> torch.dtype:
     if not isinstance(found, torch.dtype) or not found.is_floating_point:
         raise ValueError(f"dtype={dtype!r} is not a floating-point dtype; expected one such as float32, bfloat16.")
     return found
+
+
+def _held(files: ComponentFiles) -> torch.dtype:
+    """The dtype that holds most of a component's numbers; float32 where none is a floating-point one."""
+    numbers: dict[str, int] = {}
+    for info in files.tensors().values():
+        if info.dtype.startswith(("float", "bfloat")):
+            numbers[info.dtype] = numbers.get(info.dtype, 0) + math.prod(info.shape)
+    return getattr(torch, max(numbers, key=lambda name: numbers[name], default="float32"))
 
 
 def _read(files: ComponentFiles) -> Iterator[tuple[str, Tensor]]:

@@ -14,6 +14,7 @@ from components.model_config import UNet2DConfig
 from components.torch_models.base import Model
 from components.torch_models.blocks import AttentionMaker, MidBlock, down_levels, up_levels
 from components.torch_models.layers import SpatialAttention, TimestepEmbedding, activation, timestep_embedding
+from components.torch_models.old_names import refuse
 from components.torch_models.operations import Convolution, free
 from components.torch_models.unet_2d_condition import UNetOutput
 
@@ -70,13 +71,18 @@ class UNet2DModel(Model):
             output_scale_factor=output_scale_factor,
         )
 
-    def forward(self, sample: Tensor, timestep: Tensor | float) -> UNetOutput:
+    def forward(
+        self, sample: Tensor, timestep: Tensor | float, class_labels: None = None, return_dict: bool = True
+    ) -> Any:
         """One evaluation.
 
         Args:
             sample: (B, in_channels, H, W), any H and W.
             timestep: one number for all, or (B,); may be fractional.
+            class_labels: not served, so None.
+            return_dict: a UNetOutput, else a tuple of its `sample`.
         """
+        refuse("UNet2DModel", {"class_labels": class_labels})
         config = self.config
         x = 2 * sample - 1.0 if config.center_input_sample else sample
         timesteps = torch.as_tensor(timestep, device=x.device).reshape(-1).expand(len(x))
@@ -96,4 +102,5 @@ class UNet2DModel(Model):
             x = self.mid_block(x, temb)
         for block in self.up_blocks:
             x = block(x, temb, None, skips)
-        return UNetOutput(self.conv_out(self.act(self.conv_norm_out(x), inplace=free())))
+        out = self.conv_out(self.act(self.conv_norm_out(x), inplace=free()))
+        return UNetOutput(out) if return_dict else (out,)

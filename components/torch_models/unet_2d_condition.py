@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from components.model_config import UNet2DConditionConfig
+from components.outputs import Output
 from components.torch_models.base import Model
 from components.torch_models.blocks import AttentionMaker, MidBlock, down_levels, up_levels
 from components.torch_models.layers import (
@@ -21,11 +22,12 @@ from components.torch_models.layers import (
     as_many,
     timestep_embedding,
 )
+from components.torch_models.old_names import refuse
 from components.torch_models.operations import Convolution, free
 
 
 @dataclass
-class UNetOutput:
+class UNetOutput(Output):
     sample: Tensor
 
 
@@ -103,9 +105,17 @@ class UNet2DConditionModel(Model):
         sample: Tensor,
         timestep: Tensor | float,
         encoder_hidden_states: Tensor | Context,
+        class_labels: None = None,
         timestep_cond: Tensor | None = None,
+        attention_mask: None = None,
+        cross_attention_kwargs: None = None,
         added_cond_kwargs: Mapping[str, Tensor] | None = None,
-    ) -> UNetOutput:
+        down_block_additional_residuals: None = None,
+        mid_block_additional_residual: None = None,
+        down_intrablock_additional_residuals: None = None,
+        encoder_attention_mask: None = None,
+        return_dict: bool = True,
+    ) -> Any:
         """One evaluation of B latents under kB conditions: row b of the latents under rows b, B + b, 2B + b… of them.
 
         With guidance k is 2, and layers that no condition has reached yet work once for both. The result has kB rows.
@@ -116,11 +126,22 @@ class UNet2DConditionModel(Model):
             encoder_hidden_states: (kB, L, cross_attention_dim); as a Context where many evaluations share them.
             timestep_cond: (B, time_cond_proj_dim) embedding of the guidance scale, for guidance-distilled networks.
             added_cond_kwargs: `text_embeds` (kB, D) and `time_ids` (kB, n), for networks with text_time conditioning.
+            return_dict: a UNetOutput, else a tuple of its `sample`. Arguments that are not named here must be None.
 
         Raises:
             ValueError: a condition the configuration asks for is missing, one it has no place for is given, or their
                 rows are no multiple of the latents'.
         """
+        not_served = {
+            "class_labels": class_labels,
+            "attention_mask": attention_mask,
+            "cross_attention_kwargs": cross_attention_kwargs,
+            "down_block_additional_residuals": down_block_additional_residuals,
+            "mid_block_additional_residual": mid_block_additional_residual,
+            "down_intrablock_additional_residuals": down_intrablock_additional_residuals,
+            "encoder_attention_mask": encoder_attention_mask,
+        }
+        refuse("UNet2DConditionModel", not_served)
         if len(encoder_hidden_states) % len(sample):
             raise ValueError(
                 f"UNet2DConditionModel: {len(encoder_hidden_states)} rows of encoder_hidden_states are no multiple of "
@@ -144,7 +165,8 @@ class UNet2DConditionModel(Model):
         for block in self.up_blocks:
             x = block(x, temb, encoder_hidden_states, skips)
         x = as_many(x, encoder_hidden_states)  # of a network that nowhere looks at them
-        return UNetOutput(self.conv_out(self.act(self.conv_norm_out(x), inplace=free())))
+        out = self.conv_out(self.act(self.conv_norm_out(x), inplace=free()))
+        return UNetOutput(out) if return_dict else (out,)
 
     def _sinusoid(self, timesteps: Tensor, dim: int, like: Tensor) -> Tensor:
         config = self.config

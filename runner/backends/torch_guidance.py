@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from components.torch_models.base import Model
 from components.torch_models.layers import Context
 from components.torch_models.unet_2d_condition import UNet2DConditionModel
 from runner.backends.base import Array, Conditioning, Guidance
@@ -29,6 +30,8 @@ class GuidedNetwork:
         device: torch.device,
     ) -> None:
         self.unet, self.dtype, self.device = unet, dtype, device
+        # what others have put around a network expects to see each latent with each of its conditions
+        self._wrapped = isinstance(unet, torch.nn.Module) and not isinstance(unet, Model)
         self.conditioning, self.guidance = conditioning, guidance
         self._ready: dict[int, tuple[tuple[Any, ...], dict[str, Any]]] = {}
 
@@ -41,6 +44,8 @@ class GuidedNetwork:
     def __call__(self, x: Tensor, timestep: Tensor) -> Tensor:
         context, conditions = self._conditions(len(x))
         x = x.to(self.dtype, memory_format=layout(self.device))
+        if self._doubles and self._wrapped:
+            x = torch.cat([x, x])
         out = self.unet(x, timestep, *context, **conditions).sample.float()  # as many rows as the context
         if not self._doubles:
             return out
@@ -81,8 +86,9 @@ class GuidedNetwork:
     def _told_guidance(self, count: int) -> Tensor | None:
         if not self.guidance.embedded:
             return None
-        scale = self.guidance.scale
-        told = [guidance_embedding(one - 1.0, self.unet.config.time_cond_proj_dim) for one in _each(scale)]
+        network = next(module for module in self.unet.modules() if isinstance(module, UNet2DConditionModel))
+        width = network.config.time_cond_proj_dim
+        told = [guidance_embedding(one - 1.0, width or 0) for one in _each(self.guidance.scale)]
         return torch.cat(told).to(self.device, self.dtype).expand(count, -1)
 
 

@@ -94,6 +94,52 @@ class IndependentNoise(GeneratorNoise):
         )
 
 
+class PathNoise(GeneratorNoise):
+    """For tables that draw increments of a Brownian path, where callers bring generators: the first draw is theirs.
+
+    The path's seed is that of the generator: a list of them is a path for each image, one is a path of the whole batch.
+    """
+
+    def __init__(
+        self,
+        table: Tableau,
+        seed: int | Sequence[int] | None,
+        generators: torch.Generator | Sequence[torch.Generator] | None,
+        shape: Sequence[int],
+        **options: Any,
+    ) -> None:
+        """`seed` takes the place of the generators'; where there are neither, torch's own generator draws one.
+
+        `options` are those of GeneratorNoise.
+        """
+        super().__init__(generators, shape, **options)
+        self._table, self._seed = table, seed
+        self._spans = iter(table.noise_span[~np.isnan(table.noise_span[:, 0])])
+        self._path: Any = None
+        self._started = False
+
+    def draw(self, wanted: Sequence[bool] | None = None) -> Tensor:
+        """The first draw, of the initial latents, is the generators'; each after it is the next such row's."""
+        if not self._started:
+            self._started = True
+            return super().draw(wanted)
+        if self._path is None:
+            from components.schedulers.brownian import brownian_path
+
+            low, high = self._table.brownian  # type: ignore[misc]
+            self._path = brownian_path(self._seeds(), self.shape, low, high)
+        return torch.as_tensor(self._path.unit(next(self._spans)), dtype=torch.float32, device=self.device)
+
+    def _seeds(self) -> int | list[int]:
+        if self._seed is not None:
+            return self._seed if isinstance(self._seed, int) else list(self._seed)
+        if self.generators is None:
+            return int(torch.randint(2**63 - 1, ()))
+        if isinstance(self.generators, torch.Generator):
+            return self.generators.initial_seed()
+        return [generator.initial_seed() for generator in self.generators]
+
+
 class BrownianNoise(IndependentNoise):
     """For tables some or all of whose images draw increments of a Brownian path: its seed is the image's own.
 

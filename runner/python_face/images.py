@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -33,11 +34,17 @@ class StableDiffusionPipelineOutput(NamedTuple):
         return getattr(self, key) if isinstance(key, str) else tuple(self)[key]
 
 
-def check_output_type(output_type: str, allowed: tuple[str, ...] = OUTPUT_TYPES) -> None:
-    """Raises RecipeError (a ValueError) for a kind of output there is not."""
+def output_problems(output_type: Any, allowed: tuple[str, ...] = OUTPUT_TYPES) -> Iterator[Problem]:
+    """A kind of output there is not."""
     if output_type not in allowed:
         what = f"is {output_type!r}, which is no kind of output"
-        raise RecipeError([Problem("output_type", what, allowed, nearest(str(output_type), allowed))])
+        yield Problem("output_type", what, allowed, nearest(str(output_type), allowed))
+
+
+def check_output_type(output_type: str, allowed: tuple[str, ...] = OUTPUT_TYPES) -> None:
+    """Raises RecipeError (a ValueError) for a kind of output there is not."""
+    if problems := list(output_problems(output_type, allowed)):
+        raise RecipeError(problems)
 
 
 def as_output(images: Tensor, output_type: str) -> Any:
@@ -54,3 +61,22 @@ def picture(image: np.ndarray) -> Any:
 
     pixels = (image * 255).round().astype(np.uint8)
     return Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels)
+
+
+class ImageProcessor:
+    """Between images in [-1, 1], as autoencoders have them, and pictures."""
+
+    def __init__(self, vae_scale_factor: int = 8) -> None:
+        self.vae_scale_factor = vae_scale_factor
+
+    def postprocess(self, image: Tensor, output_type: str = "pil", do_denormalize: Sequence[bool] | None = None) -> Any:
+        """Images (B, C, H, W) in [-1, 1] as a call returns them; "latent" returns them as they are.
+
+        `do_denormalize`: for each image, whether it is in [-1, 1] and not in [0, 1] already. Raises RecipeError.
+        """
+        check_output_type(output_type)
+        if output_type == "latent":
+            return image
+        flags = [True] * len(image) if do_denormalize is None else do_denormalize
+        factor = image.new_tensor([0.5 if flag else 1.0 for flag in flags]).view(-1, 1, 1, 1)
+        return as_output((image.detach() * factor + (1 - factor)).clamp(0, 1).float(), output_type)

@@ -81,8 +81,9 @@ def save_components(
     (folder / "model_index.json").write_text(json.dumps(index, indent=2, sort_keys=True) + "\n", encoding="utf-8")
 
 
-def _dtype_of(name: str, dtype: torch.dtype | str | Mapping[str, Any] | None) -> torch.dtype:
-    return as_dtype(dtype.get(name, dtype.get("default")) if isinstance(dtype, Mapping) else dtype)
+def _dtype_of(name: str, dtype: torch.dtype | str | Mapping[str, Any] | None) -> Any:
+    own = dtype.get(name, dtype.get("default")) if isinstance(dtype, Mapping) else dtype
+    return own if own == "auto" else as_dtype(own)
 
 
 def _check_class(kind: Any, name: str, files: ComponentFiles) -> None:

@@ -2,21 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from runner.backends.base import Guidance
-from runner.errors import Problem, RecipeError
+from runner.errors import Problem
 from runner.pipelines import text_to_image_xl
 from runner.pipelines.base import Wish
-from runner.python_face.base import Generators
+from runner.python_face.arguments import Call, Texts
+from runner.python_face.callbacks import ADDED, Callback
+from runner.python_face.denoising import Generators
 from runner.python_face.images import ImagePipelineOutput
-from runner.python_face.text_to_image import Call, Callback, PromptPipeline, Texts
+from runner.python_face.text_to_image import PromptPipeline
 
 Size = tuple[int, int]
+SIZES = (
+    "original_size",
+    "crops_coords_top_left",
+    "target_size",
+    "negative_original_size",
+    "negative_crops_coords_top_left",
+    "negative_target_size",
+)
 
 
 class StableDiffusionXLPipeline(PromptPipeline):
@@ -25,9 +34,24 @@ class StableDiffusionXLPipeline(PromptPipeline):
     kind = text_to_image_xl
     FLAGS = {"force_zeros_for_empty_prompt": True, "add_watermarker": None}  # noqa: RUF012
 
+    CALLBACK_INPUTS = (*PromptPipeline.CALLBACK_INPUTS, *ADDED)
+    ORDER = (
+        "vae",
+        "text_encoder",
+        "text_encoder_2",
+        "tokenizer",
+        "tokenizer_2",
+        "unet",
+        "scheduler",
+        "image_encoder",
+        "feature_extractor",
+        "force_zeros_for_empty_prompt",
+        "add_watermarker",
+    )
+    denoising_end: None = None
+
     def _extra_index(self) -> dict[str, Any]:
-        absent = {name: [None, None] for name in ("feature_extractor", "image_encoder")}
-        return {**absent, "force_zeros_for_empty_prompt": self.flags["force_zeros_for_empty_prompt"]}
+        return super()._extra_index() | {"force_zeros_for_empty_prompt": self.flags["force_zeros_for_empty_prompt"]}
 
     def __call__(
         self,
@@ -38,7 +62,7 @@ class StableDiffusionXLPipeline(PromptPipeline):
         num_inference_steps: int = 50,
         timesteps: Sequence[float] | None = None,
         sigmas: Sequence[float] | None = None,
-        *,
+        denoising_end: None = None,
         guidance_scale: float = 5.0,
         negative_prompt: Texts = None,
         negative_prompt_2: Texts = None,
@@ -50,8 +74,11 @@ class StableDiffusionXLPipeline(PromptPipeline):
         negative_prompt_embeds: Tensor | None = None,
         pooled_prompt_embeds: Tensor | None = None,
         negative_pooled_prompt_embeds: Tensor | None = None,
+        ip_adapter_image: None = None,
+        ip_adapter_image_embeds: None = None,
         output_type: str = "pil",
         return_dict: bool = True,
+        cross_attention_kwargs: None = None,
         guidance_rescale: float = 0.0,
         original_size: Size | None = None,
         crops_coords_top_left: Size = (0, 0),
@@ -62,6 +89,7 @@ class StableDiffusionXLPipeline(PromptPipeline):
         clip_skip: int | None = None,
         callback_on_step_end: Callback | None = None,
         callback_on_step_end_tensor_inputs: Sequence[str] = ("latents",),
+        **older: Any,
     ) -> Any:
         """As `StableDiffusionPipeline`'s, and:
 
@@ -76,14 +104,12 @@ class StableDiffusionXLPipeline(PromptPipeline):
         Raises:
             ValueError: arguments that cannot work, told before anything is computed.
         """
-        height, width = self._size(height, width)
         embeds = {
             "prompt_embeds": prompt_embeds,
             "negative_prompt_embeds": negative_prompt_embeds,
             "pooled_prompt_embeds": pooled_prompt_embeds,
             "negative_pooled_prompt_embeds": negative_pooled_prompt_embeds,
         }
-        _check_embeds(embeds, {"prompt_2": prompt_2, "negative_prompt_2": negative_prompt_2})
         call = Call(
             prompts={
                 "prompt": prompt,
@@ -93,8 +119,8 @@ class StableDiffusionXLPipeline(PromptPipeline):
             },
             wish=Wish(
                 "",
-                height,
-                width,
+                0,
+                0,
                 clip_skip=clip_skip,
                 original_size=original_size,
                 crops_coords_top_left=crops_coords_top_left,
@@ -103,6 +129,8 @@ class StableDiffusionXLPipeline(PromptPipeline):
                 negative_crops_coords_top_left=negative_crops_coords_top_left,
                 negative_target_size=negative_target_size,
             ),
+            height=height,
+            width=width,
             steps=num_inference_steps,
             timesteps=timesteps,
             sigmas=sigmas,
@@ -116,8 +144,19 @@ class StableDiffusionXLPipeline(PromptPipeline):
             callback=callback_on_step_end,
             callback_inputs=callback_on_step_end_tensor_inputs,
             embeds=embeds,
+            older=older,
+            refused={
+                "denoising_end": denoising_end,
+                "ip_adapter_image": ip_adapter_image,
+                "ip_adapter_image_embeds": ip_adapter_image_embeds,
+                "cross_attention_kwargs": cross_attention_kwargs,
+            },
         )
         return self._finish(self._draw(call), return_dict)
+
+    def _problems(self, call: Call, configs: Mapping[str, Any]) -> Iterator[Problem]:
+        yield from super()._problems(call, configs)
+        yield from _further_problems(call)
 
     def _finish(self, images: Any, return_dict: bool) -> Any:
         return ImagePipelineOutput(images) if return_dict else (images,)
@@ -131,29 +170,45 @@ class StableDiffusionXLPipeline(PromptPipeline):
         do_classifier_free_guidance: bool = True,
         negative_prompt: Texts = None,
         negative_prompt_2: Texts = None,
+        prompt_embeds: Tensor | None = None,
+        negative_prompt_embeds: Tensor | None = None,
+        pooled_prompt_embeds: Tensor | None = None,
+        negative_pooled_prompt_embeds: Tensor | None = None,
+        lora_scale: float | None = None,
         clip_skip: int | None = None,
     ) -> tuple[Tensor, Tensor | None, Tensor, Tensor | None]:
-        """Embeddings (B, L, D) of prompt and negative prompt, then the pooled ones (B, P), to be given to a call."""
+        """Embeddings (B, L, D) of prompt and negative prompt, then the pooled ones (B, P), to be given to a call.
+
+        `lora_scale` is unread.
+        """
         prompts = {
             "prompt": prompt,
             "prompt_2": prompt_2,
             "negative_prompt": negative_prompt,
             "negative_prompt_2": negative_prompt_2,
         }
-        guidance = Guidance(2.0 if do_classifier_free_guidance else 1.0)
-        found = self._encoded(prompts, Wish("", 0, 0, clip_skip=clip_skip), guidance, num_images_per_prompt)
+        embeds = {
+            "prompt_embeds": prompt_embeds,
+            "negative_prompt_embeds": negative_prompt_embeds,
+            "pooled_prompt_embeds": pooled_prompt_embeds,
+            "negative_pooled_prompt_embeds": negative_pooled_prompt_embeds,
+        }
+        wish = Wish("", 0, 0, clip_skip=clip_skip)
+        found = self._encoded_alone(prompts, wish, do_classifier_free_guidance, num_images_per_prompt, embeds)
         four = (found.positive, found.negative, found.added["text_embeds"], found.negative_added.get("text_embeds"))
         return tuple(None if tensor is None else tensor.to(device) for tensor in four)  # type: ignore[return-value]
 
 
-def _check_embeds(embeds: dict[str, Tensor | None], seconds: dict[str, Texts]) -> None:
-    """Embeddings come with their pooled ones, and not beside texts. Raises RecipeError."""
-    problems = []
+def _further_problems(call: Call) -> Iterator[Problem]:
+    """Embeddings without their pooled ones, or beside texts; sizes that are none."""
     for sign in ("", "negative_"):
         whole, pooled, second = f"{sign}prompt_embeds", f"{sign}pooled_prompt_embeds", f"{sign}prompt_2"
-        if embeds[whole] is not None and embeds[pooled] is None:
-            problems.append(Problem(whole, f"is given without {pooled}", hint="encode_prompt returns both"))
-        if embeds[whole] is not None and seconds[second] is not None:
-            problems.append(Problem(second, f"cannot be given together with {whole}"))
-    if problems:
-        raise RecipeError(problems)
+        if whole in call.given and pooled not in call.given:
+            yield Problem(whole, f"is given without {pooled}", hint="encode_prompt returns both")
+        if whole in call.given and call.prompts[second] is not None:
+            yield Problem(second, f"cannot be given together with {whole}")
+    for name in SIZES:
+        value = getattr(call.wish, name)
+        pair = isinstance(value, list | tuple) and len(value) == 2
+        if value is not None and not (pair and all(isinstance(one, int) and one >= 0 for one in value)):
+            yield Problem(name, f"is {value!r}, but must be two whole numbers, of the height and of the width")

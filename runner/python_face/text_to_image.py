@@ -1,90 +1,101 @@
-"""What the calls of both prompt-reading pipelines share: batches of prompts, given embeddings, callbacks, the loop."""
+"""What the calls of both prompt-reading pipelines share: batches of prompts, given embeddings, the loop."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from inspect import signature
 from types import MappingProxyType
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from runner.backends.base import Change, Conditioning, Guidance
-from runner.errors import Problem, RecipeError, nearest
+from components.schedulers import SchedulerConfigError
+from runner.backends.base import Conditioning, Guidance
+from runner.errors import Problem, RecipeError
 from runner.pipelines.base import Wish
 from runner.plan import size_problems
-from runner.python_face.base import DiffusionPipeline, Generators, StoppedByCallback
-from runner.python_face.images import StableDiffusionPipelineOutput, as_output, check_output_type
+from runner.python_face.arguments import (
+    Call,
+    Texts,
+    batch_of,
+    count_problems,
+    latents_problems,
+    problems_of,
+    prompt_problems,
+)
+from runner.python_face.base import DiffusionPipeline
+from runner.python_face.callbacks import Calling
+from runner.python_face.images import StableDiffusionPipelineOutput, as_output
+from runner.python_face.old_names import PromptOldNames
+from runner.python_face.wrapped import unwrapped
 
 logger = logging.getLogger(__name__)
 
-Callback = Callable[[Any, int, Any, dict[str, Any]], Mapping[str, Any] | None]
-Texts = str | Sequence[str] | None
 
+class PromptPipeline(PromptOldNames, DiffusionPipeline):
+    """Base of the pipelines that read prompts.
 
-@dataclass
-class Call:
-    """The arguments that every prompt-reading pipeline takes; `wish` has the rest, with the prompts left empty."""
+    Of the call under way, or the last one: `guidance_scale`, `guidance_rescale`, `clip_skip`, `num_timesteps`,
+    `interrupt`, `cross_attention_kwargs`, `do_classifier_free_guidance`. A callback may set `_guidance_scale` and
+    `_interrupt`.
+    """
 
-    prompts: dict[str, Texts]
-    wish: Wish
-    steps: int | None
-    timesteps: Any
-    sigmas: Any
-    guidance_scale: float
-    guidance_rescale: float
-    eta: float | None
-    count: int
-    generator: Generators
-    latents: Tensor | None
-    output_type: str
-    callback: Callback | None
-    callback_inputs: Sequence[str]
-    embeds: Mapping[str, Tensor | None] = field(default_factory=dict)
-
-
-class PromptPipeline(DiffusionPipeline):
-    """Base of the pipelines that read prompts."""
-
-    CALLBACK_INPUTS = ("latents", "prompt_embeds", "negative_prompt_embeds")
+    CALLBACK_INPUTS: tuple[str, ...] = ("latents", "prompt_embeds", "negative_prompt_embeds")
     _guidance_scale: float = 0.0
+    _guidance_rescale: float = 0.0
+    _clip_skip: int | None = None
     _interrupt: bool = False
+    _num_timesteps: int = 0
+    cross_attention_kwargs: None = None
 
     @property
     def guidance_scale(self) -> float:
-        """Of the call under way; a callback may set `_guidance_scale` for the steps that follow."""
+        """A callback may set `_guidance_scale` for the steps that follow."""
         return self._guidance_scale
 
     @property
+    def guidance_rescale(self) -> float:
+        return self._guidance_rescale
+
+    @property
+    def clip_skip(self) -> int | None:
+        return self._clip_skip
+
+    @property
     def num_timesteps(self) -> int:
-        """Network evaluations of the call under way."""
+        """Network evaluations of the call."""
         return self._num_timesteps
 
-    def _size(self, height: int | None, width: int | None) -> tuple[int, int]:
-        configs = self._configs()
-        usual = self.kind.default_size(configs)
-        size = {"height": height or usual[0], "width": width or usual[1]}
-        if problems := size_problems(size, self.kind.vae_factor(configs)):
-            raise RecipeError(problems)
-        return size["height"], size["width"]
+    @property
+    def interrupt(self) -> bool:
+        """Whether a callback has asked to stop."""
+        return self._interrupt
+
+    @property
+    def do_classifier_free_guidance(self) -> bool:
+        """Whether each row evaluates the network with and without the prompt."""
+        return self._guidance_scale > 1 and unwrapped(self.unet).config.time_cond_proj_dim is None
 
     def _draw(self, call: Call) -> Any:
-        """Images of the wanted kind, or latents."""
-        check_output_type(call.output_type)
-        self._check_callback(call)
+        """Images of the wanted kind, or latents. Raises RecipeError with everything that is wrong with the call."""
         configs, backend = self._configs(), self._backend()
-        if problems := self.kind.fit_problems(call.wish.clip_skip, configs):
-            raise RecipeError(problems)
-        self._guidance_scale, self._interrupt = call.guidance_scale, False
+        table = self._checked_table(call, configs)
+        self._guidance_scale, self._guidance_rescale = call.guidance_scale, call.guidance_rescale
+        self._clip_skip, self._interrupt, self._num_timesteps = call.wish.clip_skip, False, table.rows
         guidance = self.kind.guidance(call.guidance_scale, call.guidance_rescale, configs)
-        table = self._table(call.steps, call.timesteps, call.sigmas, call.eta)
-        self._num_timesteps = table.rows
-        conditioning = self._encoded(call.prompts, call.wish, guidance, call.count, call.embeds)
+        height, width = self._size(call, configs)
+        wish = replace(call.wish, height=height, width=width)
+        conditioning = self._encoded(call.prompts, wish, guidance, call.count, call.embeds)
         factor = self.kind.vae_factor(configs)
+        size = (height // factor, width // factor) if call.latents is None else tuple(call.latents.shape[2:])
         batch = len(conditioning.positive)  # type: ignore[arg-type]
-        size = (call.wish.height // factor, call.wish.width // factor)
+        old, every = call.older.get("callback"), call.older.get("callback_steps") or 1
+        calling = None
+        if call.callback is not None or old is not None:
+            calling = Calling(self, table, conditioning, guidance, call.callback, call.callback_inputs, old, every)
         latents = self._denoise(
             backend,
             table,
@@ -93,14 +104,64 @@ class PromptPipeline(DiffusionPipeline):
             guidance,
             call.generator,
             call.latents,
-            self._calling_back(call, table, conditioning, guidance),
+            calling,
         )
         if call.output_type == "latent":
             return latents
-        return as_output(self.kind.decode(backend, self._components, latents).clone(), call.output_type)
+        parts = {name: unwrapped(part) if name == "vae" else part for name, part in self._components.items()}
+        return as_output(self.kind.decode(backend, parts, latents).clone(), call.output_type)
+
+    def _size(self, call: Call, configs: Mapping[str, Any]) -> tuple[int, int]:
+        usual = self.kind.default_size(configs)
+        return call.height or usual[0], call.width or usual[1]
+
+    def _checked_table(self, call: Call, configs: Mapping[str, Any]) -> Any:
+        """The table of a call in which nothing is wrong. Raises RecipeError, SchedulerConfigError."""
+        problems = list(self._problems(call, configs))
+        try:
+            if not any(problem.where == "num_inference_steps" for problem in problems):
+                table = self._table(call.steps, call.timesteps, call.sigmas, eta=call.eta)
+        except SchedulerConfigError as error:
+            if not problems:
+                raise
+            problems += [Problem(p.option, p.what, p.allowed, p.nearest, p.hint) for p in error.problems]
+        if problems:
+            raise RecipeError(problems)
+        return table  # pyright: ignore[reportPossiblyUnbound] - where there is none, there are problems
+
+    def _problems(self, call: Call, configs: Mapping[str, Any]) -> Iterator[Problem]:
+        arguments = [name for name in signature(type(self).__call__).parameters if name not in ("self", "older")]
+        wrong = list(problems_of(call, self.CALLBACK_INPUTS, arguments))
+        factor = self.kind.vae_factor(configs)
+        asked = {"height": call.height, "width": call.width}
+        sizes = {name: value for name, value in asked.items() if value is not None}
+        for name, value in sizes.items():
+            wrong += count_problems(name, f"the {name} in pixels", value)
+        if not any(problem.where in sizes for problem in wrong):
+            wrong += size_problems(sizes, factor)
+        if not any(problem.where in ("clip_skip", "height", "width") for problem in wrong):
+            wrong += self.kind.fit_problems(call.wish.clip_skip, configs)
+        if not any(problem.where.endswith(("prompt", "embeds", "images_per_prompt")) for problem in wrong):
+            count = call.batch * call.count
+            height, width = self._size(call, configs)
+            size = (height // factor, width // factor) if sizes else None
+            wrong += self._generator_problems(call.generator, count)
+            wrong += latents_problems(call.latents, count, self.kind.latent_channels(configs), size)
+            wrong += self._seed_problems(count)
+        return iter(wrong)
 
     def _finish(self, images: Any, return_dict: bool) -> Any:
         return StableDiffusionPipelineOutput(images) if return_dict else (images, None)
+
+    def _encoded_alone(
+        self, prompts: Mapping[str, Texts], wish: Wish, guided: bool, count: int, embeds: Mapping[str, Tensor | None]
+    ) -> Conditioning:
+        """As `encode_prompt` gives it. Raises RecipeError."""
+        wrong = list(prompt_problems(prompts, {name: value for name, value in embeds.items() if value is not None}))
+        wrong += count_problems("num_images_per_prompt", "the number of images", count)
+        if wrong:
+            raise RecipeError(wrong)
+        return self._encoded(prompts, wish, Guidance(2.0 if guided else 1.0), count, embeds)
 
     # ---- prompts ---------------------------------------------------------------------------------------------------
 
@@ -114,9 +175,8 @@ class PromptPipeline(DiffusionPipeline):
     ) -> Conditioning:
         """Rows for every image: those of the first prompt, then those of the second … `embeds` take texts' places."""
         given = {name: tensor for name, tensor in embeds.items() if tensor is not None}
-        self._check_prompts(prompts, given)
-        batch = _length(prompts["prompt"], given.get("prompt_embeds"))
-        texts = {name: _spread(name, value, batch) for name, value in prompts.items()}
+        batch = batch_of(prompts["prompt"], given.get("prompt_embeds"))
+        texts = {name: _spread(value, batch) for name, value in prompts.items()}
         if "prompt_embeds" in given:
             texts["prompt"] = [""] * batch
         backend = self._backend()
@@ -131,86 +191,10 @@ class PromptPipeline(DiffusionPipeline):
             raise RecipeError([Problem("negative_prompt", what, hint="give negative_prompt_embeds of the same shape")])
         return _repeat(conditioning, count)
 
-    def _check_prompts(self, prompts: Mapping[str, Texts], given: Mapping[str, Tensor]) -> None:
-        problems = []
-        for sign in ("", "negative_"):
-            name, embeds = f"{sign}prompt", f"{sign}prompt_embeds"
-            if prompts[name] is not None and embeds in given:
-                problems.append(Problem(name, f"cannot be given together with {embeds}"))
-        if prompts["prompt"] is None and "prompt_embeds" not in given:
-            problems.append(Problem("prompt", "there is neither a prompt nor prompt_embeds"))
-        for name, value in prompts.items():
-            texts = [value] if isinstance(value, str) else value
-            if texts is not None and not (isinstance(texts, list | tuple) and all(isinstance(t, str) for t in texts)):
-                problems.append(Problem(name, f"must be text or a list of texts, but is {value!r}"))
-        a, b = given.get("prompt_embeds"), given.get("negative_prompt_embeds")
-        if a is not None and b is not None and a.shape != b.shape:
-            what = f"the shape is {list(b.shape)}, but that of prompt_embeds is {list(a.shape)}"
-            problems.append(Problem("negative_prompt_embeds", what))
-        if problems:
-            raise RecipeError(problems)
 
-    # ---- callbacks -------------------------------------------------------------------------------------------------
-
-    def _check_callback(self, call: Call) -> None:
-        for name in call.callback_inputs:
-            if name not in self.CALLBACK_INPUTS:
-                what = f"{name!r} cannot be given to a callback"
-                close = nearest(name, self.CALLBACK_INPUTS)
-                raise RecipeError([Problem("callback_on_step_end_tensor_inputs", what, self.CALLBACK_INPUTS, close)])
-
-    def _calling_back(
-        self, call: Call, table: Any, conditioning: Conditioning, guidance: Guidance
-    ) -> Callable[[int, Tensor], Change | None] | None:
-        """What runs after each row; the callback sees and may replace latents and embeddings."""
-        callback = call.callback
-        if callback is None:
-            return None
-        now = {"conditioning": conditioning, "guidance": guidance}
-
-        def after_row(row: int, x: Tensor) -> Change | None:
-            shown = {name: self._shown(name, x, now["conditioning"], now["guidance"]) for name in call.callback_inputs}
-            returned = callback(self, row, _clock(table.timestep[row]), dict(shown)) or {}
-            latents = returned.get("latents", x)
-            if self._interrupt:
-                raise StoppedByCallback(latents)
-            changed = {k: value for k, value in returned.items() if k != "latents" and value is not shown.get(k)}
-            scaled = self._guidance_scale != now["guidance"].scale
-            if changed:
-                now["conditioning"] = _changed(now["conditioning"], changed)
-            if scaled:
-                now["guidance"] = replace(now["guidance"], scale=self._guidance_scale)
-            return Change(latents, now["conditioning"] if changed else None, now["guidance"] if scaled else None)
-
-        return after_row
-
-    def _shown(self, name: str, x: Tensor, conditioning: Conditioning, guidance: Guidance) -> Any:
-        if name == "latents":
-            return x.clone()
-        if name == "negative_prompt_embeds":
-            return conditioning.negative
-        doubled = guidance.doubles and conditioning.negative is not None
-        return torch.cat([conditioning.negative, conditioning.positive]) if doubled else conditioning.positive  # type: ignore
-
-
-def _clock(timestep: float) -> Tensor:
-    """A timestep as callbacks expect it: a whole number as an integer."""
-    return torch.tensor(int(timestep) if timestep == int(timestep) else float(timestep))
-
-
-def _length(prompt: Texts, embeds: Tensor | None) -> int:
-    if prompt is None:
-        return 1 if embeds is None else len(embeds)
-    return 1 if isinstance(prompt, str) else len(prompt)
-
-
-def _spread(name: str, texts: Texts, batch: int) -> list[str | None]:
-    """A text for each prompt. Raises RecipeError where there are more or fewer."""
-    if texts is None or isinstance(texts, str):
-        return [texts] * batch
-    if len(texts) != batch:
-        raise RecipeError([Problem(name, f"{len(texts)} texts are given for {batch} prompts")])
-    return list(texts)
+def _spread(texts: Texts, batch: int) -> list[str | None]:
+    """A text for each prompt."""
+    return [texts] * batch if texts is None or isinstance(texts, str) else list(texts)
 
 
 def _stack(rows: Sequence[Conditioning]) -> Conditioning:
@@ -256,16 +240,3 @@ def _replace_given(
         pooled = {**conditioning.negative_added, "text_embeds": given["negative_pooled_prompt_embeds"]}
         conditioning = replace(conditioning, negative_added=pooled)
     return conditioning
-
-
-def _changed(conditioning: Conditioning, returned: Mapping[str, Any]) -> Conditioning:
-    """Conditions after a callback: `prompt_embeds` with both halves, or the half with the prompt alone."""
-    if returned.get("negative_prompt_embeds") is not None:
-        conditioning = replace(conditioning, negative=returned["negative_prompt_embeds"])
-    embeds = returned.get("prompt_embeds")
-    if embeds is None:
-        return conditioning
-    if len(embeds) == 2 * len(conditioning.positive):  # type: ignore[arg-type]
-        negative, positive = embeds.chunk(2)
-        return replace(conditioning, negative=negative, positive=positive)
-    return replace(conditioning, positive=embeds)

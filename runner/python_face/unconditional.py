@@ -6,9 +6,12 @@ from typing import Any
 
 from components.schedulers.base import Scheduler
 from runner.backends.base import Conditioning, Guidance
+from runner.errors import RecipeError
 from runner.pipelines import unconditional
-from runner.python_face.base import DiffusionPipeline, Generators
-from runner.python_face.images import ImagePipelineOutput, as_output, check_output_type
+from runner.python_face.arguments import count_problems, number_problems
+from runner.python_face.base import DiffusionPipeline
+from runner.python_face.denoising import Generators
+from runner.python_face.images import ImagePipelineOutput, as_output, output_problems
 
 NOTHING = Conditioning(None, None)
 
@@ -16,8 +19,19 @@ NOTHING = Conditioning(None, None)
 class _UnconditionalPipeline(DiffusionPipeline):
     kind = unconditional
 
-    def _draw(self, table: Any, batch: int, generator: Generators, output_type: str, return_dict: bool) -> Any:
-        check_output_type(output_type, ("pil", "np", "pt"))
+    ORDER = ("unet", "scheduler")
+
+    def _draw(
+        self, steps: int, batch: int, generator: Generators, output_type: str, return_dict: bool, **run: Any
+    ) -> Any:
+        problems = [*count_problems("batch_size", "the number of images", batch)]
+        problems += self._generator_problems(generator, batch) if not problems else []
+        problems += count_problems("num_inference_steps", "the number of steps", steps)
+        problems += number_problems("eta", run.get("eta", 0.0), 0.0, 1.0)
+        problems += output_problems(output_type, ("pil", "np", "pt"))
+        if problems:
+            raise RecipeError(problems)
+        table = self._table(steps, **run)
         configs, backend = self._configs(), self._backend()
         shape = (batch, self.kind.latent_channels(configs), *self.kind.default_size(configs))
         latents = self._denoise(backend, table, shape, NOTHING, Guidance(1.0), generator)
@@ -37,8 +51,7 @@ class DDPMPipeline(_UnconditionalPipeline):
         return_dict: bool = True,
     ) -> Any:
         """`.images`: so many pictures of what the network was trained on. Raises ValueError before computing."""
-        table = self._table(num_inference_steps, None, None, None)
-        return self._draw(table, batch_size, generator, output_type, return_dict)
+        return self._draw(num_inference_steps, batch_size, generator, output_type, return_dict)
 
 
 class DDIMPipeline(_UnconditionalPipeline):
@@ -60,6 +73,5 @@ class DDIMPipeline(_UnconditionalPipeline):
         return_dict: bool = True,
     ) -> Any:
         """As `DDPMPipeline`'s; `eta` from 0, deterministic, to 1, as random as DDPM."""
-        run = self.scheduler.with_run(eta=float(eta), use_clipped_model_output=bool(use_clipped_model_output))
-        table = self.scheduler.tableau(num_inference_steps, run=run)
-        return self._draw(table, batch_size, generator, output_type, return_dict)
+        run = {"eta": eta, "use_clipped_model_output": bool(use_clipped_model_output)}
+        return self._draw(num_inference_steps, batch_size, generator, output_type, return_dict, **run)
