@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import cache
+from inspect import Parameter, Signature, signature
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple, Self
 
@@ -281,7 +282,10 @@ def flax_scheduler(name: str) -> type[FlaxScheduler]:
     plain = scheduler_classes().get(name.removeprefix("Flax"))
     if plain is None or not name.startswith("Flax"):
         raise AttributeError(f"there is no scheduler {name!r}")
-    return type(name, (FlaxScheduler,), {"plain_class": plain, "__module__": __name__, "__doc__": plain.__doc__})
+    own = Parameter("dtype", Parameter.KEYWORD_ONLY, default=None)
+    said = Signature([*signature(plain).parameters.values(), own])
+    names = {"plain_class": plain, "__module__": __name__, "__doc__": plain.__doc__, "__signature__": said}
+    return type(name, (FlaxScheduler,), names)
 
 
 def __getattr__(name: str) -> Any:

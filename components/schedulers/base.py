@@ -33,6 +33,7 @@ from components.schedulers.options import (
     check,
 )
 from components.schedulers.schedule import DEFAULT_STEPS, Grid, Schedule, alike
+from components.schedulers.signatures import describe
 from components.schedulers.tableau import Clip, Level, Rows, State, Tableau, Update, parameterisation, trace
 
 __all__ = ["Array", "Clip", "Grid", "Level", "Rows", "RunOptions", "Schedule", "Scheduler", "SigmaScheduler", "State"]
@@ -83,6 +84,11 @@ class Scheduler(Facade):
     """Whether the network is told a place on its training clock, and not the noise level itself."""
     fits: str = "training clock"
     """The kind of network it samples: "training clock", "edm", "flow", "consistency" or "v-diffusion"."""
+
+    def __init_subclass__(cls, **how: Any) -> None:
+        super().__init_subclass__(**how)
+        if "aliases" in vars(cls):
+            describe(cls)
 
     def __init__(self, **options: Any) -> None:
         cls, options = type(self), {name: plain(value) for name, value in options.items()}

@@ -78,5 +78,6 @@ class ImageProcessor:
         if output_type == "latent":
             return image
         flags = [True] * len(image) if do_denormalize is None else do_denormalize
-        factor = image.new_tensor([0.5 if flag else 1.0 for flag in flags]).view(-1, 1, 1, 1)
-        return as_output((image.detach() * factor + (1 - factor)).clamp(0, 1).float(), output_type)
+        chosen = image.new_tensor(flags).bool().view(-1, 1, 1, 1)
+        image = image.detach()
+        return as_output((image * 0.5 + 0.5).clamp(0, 1).where(chosen, image).float(), output_type)

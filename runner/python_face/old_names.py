@@ -168,12 +168,12 @@ class OldNames:
 
     def _index(self) -> dict[str, Any]:
         parts = {name: _library_and_class(name, unwrapped(part)) for name, part in self.components.items()}
-        return self.flags | self._extra_index() | parts
+        return self.parameters | self._extra_index() | parts
 
     @property
     def parameters(self) -> dict[str, Any]:
         """The settings beside the components."""
-        return dict(self.flags)
+        return {name: value for name, value in self.flags.items() if value is not None}
 
     @classmethod
     def load_config(cls, repo: str | Path, **where: Any) -> dict[str, Any]:

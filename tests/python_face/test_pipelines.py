@@ -211,7 +211,7 @@ class TestRefused:
             ({"prompt": "a", "height": 33}, "height: 33 is not a multiple of 4"),
             ({"prompt": ["a", "b"], "negative_prompt": ["c"]}, "negative_prompt: 1 texts are given for 2 prompts"),
             ({"prompt": "a", "generator": [seeded(), seeded()]}, "2 generators are given for 1 images"),
-            ({"prompt": "a", "latents": torch.zeros(1, 4, 9, 9)}, r"latents: the shape is \[1, 4, 9, 9\]"),
+            ({"prompt": "a", "latents": torch.zeros(1, 3, 9, 9)}, r"latents: the shape is \[1, 3, 9, 9\]"),
             ({"prompt": "a", "output_type": "pill"}, "output_type: is 'pill'.*Did you mean 'pil'"),
             ({"prompt": "a", "timesteps": [1, 2]}, "timesteps must descend"),
             ({"prompt": "a", "timesteps": [9, 3], "sigmas": [3.0, 0.0]}, "sigmas cannot be given together"),

@@ -1,0 +1,46 @@
+"""Pipelines and parts, for type checkers and editors."""
+
+# written by python -m components.schedulers.signatures
+
+from components import AutoencoderKL as AutoencoderKL
+from components import UNet2DConditionModel as UNet2DConditionModel
+from components import UNet2DModel as UNet2DModel
+from components.schedulers import AysSchedules as AysSchedules
+from components.schedulers import CMStochasticIterativeScheduler as CMStochasticIterativeScheduler
+from components.schedulers import CosineDPMSolverMultistepScheduler as CosineDPMSolverMultistepScheduler
+from components.schedulers import DDIMInverseScheduler as DDIMInverseScheduler
+from components.schedulers import DDIMParallelScheduler as DDIMParallelScheduler
+from components.schedulers import DDIMScheduler as DDIMScheduler
+from components.schedulers import DDPMParallelScheduler as DDPMParallelScheduler
+from components.schedulers import DDPMScheduler as DDPMScheduler
+from components.schedulers import DEISMultistepScheduler as DEISMultistepScheduler
+from components.schedulers import DPMSolverMultistepInverseScheduler as DPMSolverMultistepInverseScheduler
+from components.schedulers import DPMSolverMultistepScheduler as DPMSolverMultistepScheduler
+from components.schedulers import DPMSolverSDEScheduler as DPMSolverSDEScheduler
+from components.schedulers import DPMSolverSinglestepScheduler as DPMSolverSinglestepScheduler
+from components.schedulers import EDMDPMSolverMultistepScheduler as EDMDPMSolverMultistepScheduler
+from components.schedulers import EDMEulerScheduler as EDMEulerScheduler
+from components.schedulers import EulerAncestralDiscreteScheduler as EulerAncestralDiscreteScheduler
+from components.schedulers import EulerDiscreteScheduler as EulerDiscreteScheduler
+from components.schedulers import FlowMatchEulerDiscreteScheduler as FlowMatchEulerDiscreteScheduler
+from components.schedulers import FlowMatchHeunDiscreteScheduler as FlowMatchHeunDiscreteScheduler
+from components.schedulers import FlowMatchLCMScheduler as FlowMatchLCMScheduler
+from components.schedulers import HeunDiscreteScheduler as HeunDiscreteScheduler
+from components.schedulers import IPNDMScheduler as IPNDMScheduler
+from components.schedulers import KDPM2AncestralDiscreteScheduler as KDPM2AncestralDiscreteScheduler
+from components.schedulers import KDPM2DiscreteScheduler as KDPM2DiscreteScheduler
+from components.schedulers import LCMScheduler as LCMScheduler
+from components.schedulers import LMSDiscreteScheduler as LMSDiscreteScheduler
+from components.schedulers import PNDMScheduler as PNDMScheduler
+from components.schedulers import SASolverScheduler as SASolverScheduler
+from components.schedulers import TCDScheduler as TCDScheduler
+from components.schedulers import UnCLIPScheduler as UnCLIPScheduler
+from components.schedulers import UniPCMultistepScheduler as UniPCMultistepScheduler
+from runner.python_face.base import DiffusionPipeline as DiffusionPipeline
+from runner.python_face.flax import FlaxDiffusionPipeline as FlaxDiffusionPipeline
+from runner.python_face.flax import FlaxStableDiffusionPipeline as FlaxStableDiffusionPipeline
+from runner.python_face.flax import FlaxStableDiffusionXLPipeline as FlaxStableDiffusionXLPipeline
+from runner.python_face.stable_diffusion import StableDiffusionPipeline as StableDiffusionPipeline
+from runner.python_face.stable_diffusion_xl import StableDiffusionXLPipeline as StableDiffusionXLPipeline
+from runner.python_face.unconditional import DDIMPipeline as DDIMPipeline
+from runner.python_face.unconditional import DDPMPipeline as DDPMPipeline
