@@ -77,9 +77,8 @@ def problems_of(call: Call, callback_inputs: Sequence[str], names: Sequence[str]
     if call.timesteps is None and call.sigmas is None:
         yield from count_problems("num_inference_steps", "the number of steps", call.steps)
     yield from count_problems("num_images_per_prompt", "the number of images", call.count)
-    for name in ("guidance_scale", "guidance_rescale"):
-        yield from number_problems(name, getattr(call, name))
-    yield from number_problems("guidance_rescale", call.guidance_rescale, most=1.0)
+    yield from number_problems("guidance_scale", call.guidance_scale)
+    yield from number_problems("guidance_rescale", call.guidance_rescale, 0.0, 1.0)
     if call.eta is not None:
         yield from number_problems("eta", call.eta)
     if call.wish.clip_skip is not None:

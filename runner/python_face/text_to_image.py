@@ -137,8 +137,9 @@ class PromptPipeline(PromptOldNames, DiffusionPipeline):
         sizes = {name: value for name, value in asked.items() if value is not None}
         for name, value in sizes.items():
             wrong += count_problems(name, f"the {name} in pixels", value)
-        if not any(problem.where in sizes for problem in wrong):
-            wrong += size_problems(sizes, factor)
+        if any(problem.where in sizes for problem in wrong):
+            sizes = {}
+        wrong += size_problems(sizes, factor)
         if not any(problem.where in ("clip_skip", "height", "width") for problem in wrong):
             wrong += self.kind.fit_problems(call.wish.clip_skip, configs)
         if not any(problem.where.endswith(("prompt", "embeds", "images_per_prompt")) for problem in wrong):
