@@ -56,14 +56,14 @@ def open_checkpoint(
             raise CheckpointError(f"{repo} is a folder, which has no revisions; revision={revision!r} is for the hub.")
         return Checkpoint(str(repo), folder, _read_index(folder), None, variant, allow_pickle)
     if isinstance(repo, Path) or folder.is_file() or str(repo).startswith((".", "/", "~")):
-        raise CheckpointError(_no_folder(folder))
+        raise (CheckpointError if folder.exists() else AbsentError)(_no_folder(folder))
     hub = find_repo(repo, revision, Path(cache_dir).expanduser() if cache_dir else None, token, local_files_only)
     commit = hub.cached_commit()
     if commit is None:
         try:
             root = hub.fetch([INDEX])
         except CheckpointError as error:
-            raise CheckpointError(f"{error}{_near_folder(folder)}") from None
+            raise type(error)(f"{error}{_near_folder(folder)}") from None
         commit = root.name
     else:
         root = hub.snapshot(commit)
@@ -113,7 +113,7 @@ class Checkpoint:
         try:
             names = self._hub_names
         except CheckpointError as error:
-            raise CheckpointError(f"{absent} {error}") from None
+            raise type(error)(f"{absent} {error}") from None
         return request.resolve(names, lambda names: self._fetch(names))
 
     @cached_property

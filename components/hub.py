@@ -7,16 +7,20 @@ imported only when something has to be fetched. This module knows nothing of com
 import logging
 import os
 import re
+import shlex
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from components.errors import CheckpointError
+from components.errors import AbsentError, CheckpointError
+from components.packages import program
 from components.regular_files import REFERENCE, read_bytes
 
 logger = logging.getLogger(__name__)
 
+ANSWER = 10.0  # seconds without a byte after which the hub is given up
 REPO_ID = re.compile(r"[\w][\w.-]*(/[\w][\w.-]*)?")
 COMMIT = re.compile(r"[0-9a-f]{40}")
 MOVED = {
@@ -46,6 +50,18 @@ def is_offline() -> bool:
         os.environ.get(name, "").upper() in ("1", "ON", "YES", "TRUE")
         for name in ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE")
     )
+
+
+def is_repo(repo: str) -> bool:
+    """Whether a source of a checkpoint means a repository on the hub, being no folder and spelt like one."""
+    return not Path(repo).is_dir() and bool(REPO_ID.fullmatch(repo)) and ".." not in repo and "--" not in repo
+
+
+def download_command(repo: str, revision: str | None, patterns: Iterable[str]) -> str:
+    """The command that fetches files of a repository into the cache, by patterns."""
+    words = [program("hf"), "download", shlex.quote(MOVED.get(repo, repo))]
+    words += ["--revision", shlex.quote(revision)] if revision else []
+    return " ".join([*words, *(f"--include {shlex.quote(pattern)}" for pattern in patterns)])
 
 
 @dataclass(frozen=True)
@@ -110,7 +126,7 @@ class HubRepo:
     def _explained(self) -> Iterator[None]:
         """Turn whatever goes wrong between us and the hub into a CheckpointError that says what to do."""
         if self.local_only:
-            raise CheckpointError(
+            raise AbsentError(
                 f"{self._name()} is not (wholly) in the cache {self.cache_dir}, and the network is switched off "
                 "(local_files_only, HF_HUB_OFFLINE or TRANSFORMERS_OFFLINE). Run once online, or name a local folder."
             )
@@ -119,10 +135,11 @@ class HubRepo:
         except ImportError:
             raise CheckpointError(f"{self._name()} has to be downloaded, which needs huggingface_hub.") from None
         login = "log in with `hf auth login` or set HF_TOKEN to a token that may read it"
+        _answer_in_time()
         try:
             yield
         except errors.GatedRepoError:
-            raise CheckpointError(
+            raise AbsentError(
                 f"{self._name()} is gated: accept its conditions at https://huggingface.co/{self.repo}, then {login}."
             ) from None
         except errors.RepositoryNotFoundError:
@@ -137,7 +154,7 @@ class HubRepo:
             ) from None
         except Exception as error:  # connection libraries have no common base class
             cause = error.__cause__ or error
-            raise CheckpointError(
+            raise AbsentError(
                 f"{self._name()} is not (wholly) in the cache {self.cache_dir}, and the hub could not be asked for it "
                 f"({type(cause).__name__}: {' '.join(str(cause).split())[:200]}). "
                 "Check the connection, or name a local folder."
@@ -145,6 +162,24 @@ class HubRepo:
 
     def _name(self) -> str:
         return self.repo if self.revision == "main" else f"{self.repo} (revision {self.revision})"
+
+
+def _answer_in_time() -> None:
+    """Has huggingface_hub give up a hub that takes a call and says nothing, for which it would wait for ever.
+
+    Its client is httpx's, which tells of every request before it is sent; the client of releases before 1.0 does not.
+    """
+    from huggingface_hub import get_session
+
+    hooks = getattr(get_session(), "event_hooks", None)
+    if hooks is not None and _limit not in hooks["request"]:
+        hooks["request"].append(_limit)
+
+
+def _limit(request: Any) -> None:
+    asked = request.extensions.get("timeout") or {}
+    kinds = ("connect", "read", "write", "pool")
+    request.extensions["timeout"] = {kind: asked.get(kind) or ANSWER for kind in kinds}
 
 
 def find_repo(

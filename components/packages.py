@@ -46,7 +46,7 @@ def how_to_install(packages: Iterable[str]) -> str:
     folder, editable = _installed_from()
     what = DISTRIBUTION if folder is None else "." if folder == Path.cwd() else str(folder)
     what = shlex.quote(what + (f"[{','.join(extras)}]" if extras else ""))
-    return f"install it with: {_pip()} install {'-e ' if editable else ''}{what}"
+    return f"install it with: {program('pip')} install {'-e ' if editable else ''}{what}"
 
 
 def refuse_absent(who: str, packages: Iterable[str]) -> None:
@@ -75,11 +75,11 @@ def _installed_from() -> tuple[Path | None, bool]:
     return (folder, False) if url.scheme == "file" and (folder / "pyproject.toml").is_file() else (None, False)
 
 
-def _pip() -> str:
-    """The pip of the Python that runs, as a word of a command."""
-    pip = Path(sys.executable).with_name("pip.exe" if os.name == "nt" else "pip")
-    if not pip.exists():
-        return f"{shlex.quote(sys.executable)} -m pip"
-    if (found := shutil.which("pip")) and Path(found) == pip:
-        return "pip"
-    return shlex.quote(str(pip.relative_to(Path.cwd()) if pip.is_relative_to(Path.cwd()) else pip))
+def program(name: str) -> str:
+    """A program that was installed beside the Python that runs, as the first word of a command typed here."""
+    path = Path(sys.executable).with_name(f"{name}.exe" if os.name == "nt" else name)
+    if not path.exists():
+        return f"{shlex.quote(sys.executable)} -m pip" if name == "pip" else name
+    if (found := shutil.which(name)) and Path(found) == path:
+        return name
+    return shlex.quote(str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path))

@@ -91,3 +91,14 @@ def _spellings(base: str, kind: str, variant: str | None) -> list[WeightChoice]:
         choice(f"{base}.{kind}.{variant}.index.json"),
         choice(f"{base}.{variant}.{kind}"),
     ]
+
+
+def patterns(component: str, variant: str | None) -> list[str]:
+    """Which files of a repository a component of this name is read from, where its listing is not known."""
+    configuration = f"{component}/*.json"
+    if component == "scheduler":
+        return [configuration]
+    if component.startswith("tokenizer"):
+        return [configuration, f"{component}/*.txt"]
+    stem = f"{component}/*model.{variant}" if variant else f"{component}/*model"
+    return [configuration, f"{stem}.safetensors", f"{stem}-*.safetensors"]

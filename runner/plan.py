@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from components.errors import CheckpointError
+from components.errors import AbsentError, CheckpointError
 from components.packages import absent
 from components.schedulers import SchedulerConfigError
 from runner import needs
@@ -229,7 +229,7 @@ def _open(recipe: Recipe) -> Checkpoint:
             source, revision=choice.revision, variant=choice.variant, allow_pickle=choice.allow_pickle
         )
     except CheckpointError as error:
-        raise RecipeError([Problem("checkpoint", _sentence(error))]) from error
+        raise RecipeError([_checkpoint_problem("checkpoint", error)]) from error
 
 
 def index_flags(checkpoint: Checkpoint) -> dict[str, Any]:
@@ -284,12 +284,18 @@ def _find_components(recipe: Recipe, checkpoint: Checkpoint, names: Sequence[str
                 )
             found[name] = source.component(name, subfolder=choice.subfolder, **asked)
         except CheckpointError as error:
-            problem = Problem(where, _sentence(error))
+            problem = _checkpoint_problem(where, error)
             if problem not in problems:  # a variant that no component has is said once
                 problems.append(problem)
     if problems:
         raise RecipeError(problems)
     return found
+
+
+def _checkpoint_problem(where: str, error: CheckpointError) -> Problem:
+    missing = isinstance(error, AbsentError)
+    hint = "`recipe plan` says what it needs and how to fetch that" if missing else None
+    return Problem(where, _sentence(error), hint=hint, missing=missing)
 
 
 def _read_configs(pipeline: Pipeline, components: Mapping[str, ComponentFiles]) -> Configs:
@@ -369,6 +375,22 @@ def _make_table(recipe: Recipe, scheduler: Scheduler) -> Tableau:
     except ValueError as error:
         what = f"{type(scheduler).__name__} cannot run this schedule: {_sentence(error)}"
         raise RecipeError([Problem("schedule", what)]) from error
+
+
+def table_alone(recipe: Recipe) -> tuple[Scheduler, Tableau, bool]:
+    """The scheduler and table of a recipe whose checkpoint is not here, and whether its scheduler's file is.
+
+    Where it is not, the class's own defaults stand for it. Raises RecipeError where those do not go with the recipe.
+    """
+    from components.component_files import ComponentFiles
+    from runner.compose.on_disk import scheduler_config
+
+    config = scheduler_config(recipe.checkpoint.model_dump())
+    path = Path(recipe.checkpoint.repo) / "scheduler" / "scheduler_config.json"
+    scheduler, problems = _make_scheduler(recipe, ComponentFiles("scheduler", "", "", path.parent, path, config), {})
+    if scheduler is None or problems:
+        raise RecipeError(problems)
+    return scheduler, _make_table(recipe, scheduler), bool(config)
 
 
 def _option_problem(problem: Any, group: str, path: Path | None = None) -> Problem:

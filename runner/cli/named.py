@@ -16,16 +16,21 @@ if TYPE_CHECKING:
 
 
 def composed(
-    name: str, words: Sequence[str] = (), library: Library | None = None, *, multirun: bool = False
+    name: str,
+    words: Sequence[str] = (),
+    library: Library | None = None,
+    *,
+    multirun: bool = False,
+    need_files: bool = True,
 ) -> Composition:
     """The composition of a name. Raises RecipeError."""
     from runner.compose import compose, load_file
 
     if is_recipe_file(name):
-        return load_file(Path(name), words, multirun=multirun)
+        return load_file(Path(name), words, multirun=multirun, need_files=need_files)
     library = library or Library.at()
     group, option = named(name, library)
-    return compose([f"{group}={option}", *words], library=library, multirun=multirun)
+    return compose([f"{group}={option}", *words], library=library, multirun=multirun, need_files=need_files)
 
 
 def find(name: str, library: Library) -> tuple[str, str, Path]:

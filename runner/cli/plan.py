@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from runner import needs
+from runner.cli import plan_missing
 from runner.cli.levels import level_lines
 from runner.cli.named import composed
 from runner.cli.recipe import read_words, usage_error
@@ -23,6 +24,8 @@ recipe plan [-m] NAME|FILE [key=value ...]: what a run would do, use and cost, w
 Files with their sizes and pinned commit, what the scheduler inherits and drops of the checkpoint's configuration, the
 network evaluations, every timestep and noise level, the size of the weights, read from the headers of the files, and
 an estimate of the memory at the peak, made from them and the networks' configurations (runner/memory.py says how).
+Where files or packages are not on this machine, what needs none of them is told, and how to get them; the exit code is
+then what the run's would be: 2, as nothing could be started.
 """
 
 
@@ -32,13 +35,19 @@ def main(argv: Sequence[str]) -> int:
     flags, words = read_words(argv, ("-m",), verb="plan")
     if not words:
         raise usage_error("plan")
-    composition = composed(words[0], words[1:], multirun="-m" in flags)
+    composition = composed(words[0], words[1:], multirun="-m" in flags, need_files=False)
     if composition.is_sweep:
         from runner.cli.plan_sweep import show
 
         return show(composition)
     recipe = composition.jobs[0].recipe
-    print("\n".join(lines(make_plan(recipe, to_run=False))))
+    try:
+        plan = make_plan(recipe, to_run=False)
+    except RecipeError as error:
+        if all(problem.missing for problem in error.problems):
+            print("\n".join(plan_missing.lines(recipe)))
+        raise plan_missing.without_hint(error) from error
+    print("\n".join(lines(plan)))
     if lacking := needs.for_drawing(recipe):
         raise RecipeError(lacking)
     return 0

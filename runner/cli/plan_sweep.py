@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from runner import needs
+from runner.cli import plan_missing
 from runner.cli.guard import FAILED
 from runner.errors import RecipeError
 from runner.memory import estimate_peak
@@ -28,7 +29,13 @@ def show(composition: Composition) -> int:
     """Prints the plan, then what keeps pictures from being drawn here; the exit code that the run would have."""
     if problems := needs.for_sweep(composition.base):
         raise RecipeError(problems)
-    items = settle(composition)
+    try:
+        items = settle(composition)
+    except RecipeError as error:
+        if all(problem.missing for problem in error.problems):
+            print(f"sweep       {composition.recipe_name}: {len(composition.jobs)} jobs")
+            print("\n".join(plan_missing.fetching(job.recipe for job in composition.jobs)))
+        raise plan_missing.without_hint(error) from error
     print("\n".join(lines(composition, items)))
     lacking = Counter(item.lacks for item in items if item.lacks)
     for told, count in lacking.items():

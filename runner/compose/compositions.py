@@ -67,14 +67,29 @@ class Composition:
 
 
 def compose(
-    argv: Sequence[str], *, multirun: bool = False, cwd: Path | None = None, library: Library | None = None
+    argv: Sequence[str],
+    *,
+    multirun: bool = False,
+    cwd: Path | None = None,
+    library: Library | None = None,
+    need_files: bool = True,
 ) -> Composition:
-    """Compose what `argv` (key=value words) asks for, seen from `cwd`. Raises RecipeError with every problem."""
+    """Compose what `argv` (key=value words) asks for, seen from `cwd`. Raises RecipeError with every problem.
+
+    need_files: a checkpoint's folder that is not there is one.
+    """
     library = library or Library.at(cwd)
-    return _Composing(library, argv, multirun).composition()
+    return _Composing(library, argv, multirun, need_files=need_files).composition()
 
 
-def load_file(path: Path, argv: Sequence[str] = (), *, multirun: bool = False, cwd: Path | None = None) -> Composition:
+def load_file(
+    path: Path,
+    argv: Sequence[str] = (),
+    *,
+    multirun: bool = False,
+    cwd: Path | None = None,
+    need_files: bool = True,
+) -> Composition:
     """Compose a recipe file given by its path: a complete one as it is, one with `defaults:` on top of what it names.
 
     In a complete one a group chosen in `argv` replaces the whole node. Raises RecipeError.
@@ -85,16 +100,24 @@ def load_file(path: Path, argv: Sequence[str] = (), *, multirun: bool = False, c
         near = nearest(path.name, (other.name for other in path.parent.glob("*.yaml")))
         raise RecipeError([replace(problem, nearest=near) for problem in found.problems])
     library = replace(Library.at(cwd), file=path)
-    return _Composing(library, argv, multirun, name=path.stem, complete=not found.composes).composition()
+    complete = not found.composes
+    return _Composing(library, argv, multirun, path.stem, complete, need_files=need_files).composition()
 
 
 class _Composing:
     """One command under way. `problems` grows; nothing is returned while there are any."""
 
     def __init__(
-        self, library: Library, argv: Sequence[str], multirun: bool, name: str | None = None, complete: bool = False
+        self,
+        library: Library,
+        argv: Sequence[str],
+        multirun: bool,
+        name: str | None = None,
+        complete: bool = False,
+        *,
+        need_files: bool = True,
     ) -> None:
-        self.library, self.complete, self.name = library, complete, name
+        self.library, self.complete, self.name, self.need_files = library, complete, name, need_files
         self.line: CommandLine = understand(argv, library, multirun=multirun)
         self.parts = Parts(library)
         self.problems: dict[Problem, None] = dict.fromkeys([*_closed_doors(library), *self.line.problems])
@@ -349,7 +372,8 @@ class _Composing:
         if not problems and any(references(data)):
             data = _resolved(data)
         recipe, more = check(data, origin, frozenset(self.line.doubtful | self.parts.doubtful), self.sound)
-        self.problems.update(dict.fromkeys([*problems, *more]))
+        problems += [problem for problem in more if self.need_files or not problem.missing]
+        self.problems.update(dict.fromkeys(problems))
         return recipe
 
     def _replaced(self, keys: KeyPath, value: Any, overrides: Mapping[str, Any]) -> list[tuple[str, str]]:

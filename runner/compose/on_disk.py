@@ -25,7 +25,7 @@ def source_problem(checkpoint: Any, where: str) -> Problem | None:
         if isinstance(_source(repo), Path) or Path(repo).expanduser().is_dir():
             return None
         if repo.startswith((".", "/", "~")):
-            return Problem(where, f"{repo} is not an existing folder")
+            return Problem(where, f"{repo} is not an existing folder", missing=not Path(repo).expanduser().exists())
         find_repo(repo, checkpoint.get("revision"), None, None, True)
     except RecipeError as error:
         found = error.problems[0]

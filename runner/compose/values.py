@@ -78,7 +78,9 @@ TOGETHER = ("scheduler", "schedule", "steps", "checkpoint", "height", "width")
 def check(
     data: dict[str, Any], origin: Origin, doubtful: frozenset[str] = frozenset(), sound: set[str] | None = None
 ) -> tuple[Recipe | None, list[Problem]]:
-    """The Recipe, or None and every problem. doubtful: groups whose choice is already known to be wrong.
+    """The Recipe, or None and every problem; both where nothing but files is missing.
+
+    doubtful: groups whose choice is already known to be wrong.
 
     sound: values that were found to fit together before, as text; a sweep's jobs mostly repeat them.
     """
@@ -98,7 +100,7 @@ def check(
         problems += _source_problems(data, origin) + _size_problems(data, origin, bad)
     if not problems and sound is not None and not doubtful:
         sound.add(together)
-    return (None if problems else recipe), list(dict.fromkeys(problems))
+    return (recipe if all(problem.missing for problem in problems) else None), list(dict.fromkeys(problems))
 
 
 # ---- single values ---------------------------------------------------------------------------------------------------
