@@ -227,7 +227,7 @@ def load_results(folder: Path) -> SweepResults:
 
 def results(folder: SweepFolder, plan: SweepPlan) -> SweepResults:
     """See `load_results`."""
-    scores = read_scores(folder)
+    scores = read_scores(folder.root)
     wanted = set(plan.wanted)
     images = {
         image["id"]: _image(folder.root, image, plan.items[image["id"]], scores["metrics"].get(image["id"], {}))

@@ -20,13 +20,13 @@ from runner.errors import Problem, RecipeError
 from runner.interrupts import Interrupted, InterruptGuard
 from runner.outputs import to_json, why_not_writable, write_atomically
 from runner.session import Session
+from runner.sweep.compare.score import score
 from runner.sweep.folder import SweepFolder, SweepPlan, results
 from runner.sweep.partition import Item, Together
 from runner.sweep.place import Stop, SweepPlace
 from runner.sweep.planning import settle
 from runner.sweep.progress import SweepProgress
 from runner.sweep.results import Failure
-from runner.sweep.scores import score
 
 if TYPE_CHECKING:
     from runner.compose import Composition

@@ -1,59 +1,23 @@
-"""Has a sweep's pictures compared (runner.sweep.compare) and keeps each one's figures in the sweep's folder.
+"""What a comparison leaves in a sweep's folder, and reading it.
 
 scores.json   metrics by picture, the plots as SVG, and the sentences that go with them: what the report shows
+latents/      what pictures were decoded from, where the recipe compares
 """
 
 from __future__ import annotations
 
-import json
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 from components.regular_files import RECORD, read_json
-from runner.outputs import write_atomically
-
-if TYPE_CHECKING:
-    from runner.progress import Speaker
-    from runner.session import Session
-    from runner.sweep.folder import SweepFolder, SweepPlan
 
 NAME, LATENTS = "scores.json", "latents"
 
 
-def score(folder: SweepFolder, plan: SweepPlan, session: Session, speaker: Speaker) -> None:
-    """Compares every picture of the latest command that is drawn, with its latents; references are kept and reused."""
-    from runner.sweep.compare import Measured, compare
-    from runner.sweep.folder import results
-
-    drawn = {image.job: image for image in results(folder, plan).images}
-    there = [item for item in plan.wanted if item in drawn and (folder.root / LATENTS / f"{item}.npy").is_file()]
-    measured = [
-        Measured(
-            recipe=plan.recipe(item),
-            index=0,
-            seed=drawn[item].seed,
-            latents=folder.root / LATENTS / f"{item}.npy",
-            picture=drawn[item].file,
-            seconds=drawn[item].seconds,
-            nfe=drawn[item].nfe,
-            varied=drawn[item].varied,
-        )
-        for item in there
-    ]
-    if not measured:
-        return
-    found = compare(measured, folder.root, session, speaker)
-    data = {
-        "metrics": {item: dict(one) for item, one in zip(there, found.metrics, strict=True)},
-        "plots": dict(found.plots),
-        "notes": list(found.notes),
-    }
-    write_atomically(folder.root / NAME, json.dumps(data, ensure_ascii=False).encode())
-
-
-def read_scores(folder: SweepFolder) -> dict[str, Any]:
-    """What `score` left: metrics by picture, plots, notes; empty where nothing was compared."""
+def read_scores(root: Path) -> dict[str, Any]:
+    """What a comparison left in this folder: metrics by picture, plots, notes; empty where nothing was compared."""
     try:
-        found = read_json(folder.root / NAME, RECORD)
+        found = read_json(root / NAME, RECORD)
         return {"metrics": found["metrics"], "plots": found["plots"], "notes": found["notes"]}
     except (OSError, ValueError, KeyError, TypeError):
         return {"metrics": {}, "plots": {}, "notes": []}

@@ -17,12 +17,12 @@ from typing import TYPE_CHECKING, Any
 from runner.drawing import Worker
 from runner.errors import Problem
 from runner.progress import Speaker
+from runner.sweep.compare.score import score
 from runner.sweep.folder import SweepFolder, SweepPlan
 from runner.sweep.launch import leave_report, say
 from runner.sweep.partition import Together
 from runner.sweep.place import Stop, SweepPlace
 from runner.sweep.progress import SweepProgress
-from runner.sweep.scores import score
 
 if TYPE_CHECKING:
     from runner.schema import Recipe
