@@ -17,19 +17,16 @@ from typing import TYPE_CHECKING
 
 from components.activation_size import context_elements, decoder_elements, unet_elements
 from components.model_config import AutoencoderKLConfig, UNet2DConditionConfig
-from runner.errors import Problem
+from runner.backends.abilities import ABILITIES
 
 if TYPE_CHECKING:
     from components.component_files import ComponentFiles
     from runner.plan import Plan
-    from runner.schema import Backend as BackendChoice
 
 CLIP_TOKENS = 77
 WIDTHS = {"float32": 4, "bfloat16": 2, "float16": 2}
 # pixels decoded at once: the decoder's widest layers take about 2.5 kB a pixel in float32
 DECODED_AT_ONCE = {"cpu": 512 * 512, "mps": 512 * 512, "cuda": 4 * 1024 * 1024}
-# bytes of a process that has imported everything, with the workspace of one large layer
-LIBRARIES = {"torch": 500_000_000, "jax": 600_000_000}
 
 
 @dataclass(frozen=True)
@@ -61,34 +58,21 @@ def estimate_peak(plan: Plan, batch: int | None = None) -> Peak:
     dtype = plan.dtype if plan.dtype != "auto" else ("float32" if device == "cpu" else "bfloat16")
     width = WIDTHS[dtype]
     held = 4 if device == "cpu" else width
-    jax = plan.recipe.backend.name == "jax"
+    backend = ABILITIES[plan.recipe.backend.name]
     _, height, columns = plan.latent_shape
     config, inputs = plan.configs["unet"], count * _calls(plan)
-    unet = unet_elements(config, (height, columns), count=inputs, scores=jax)
-    if isinstance(config, UNet2DConditionConfig) and not jax:
+    unet = unet_elements(config, (height, columns), count=inputs, scores=backend.whole_scores)
+    if isinstance(config, UNet2DConditionConfig) and backend.keeps_context:
         unet += context_elements(config, CLIP_TOKENS, count=inputs)
     weights = {name: parameters(files) * width for name, files in plan.components.items() if files.weights}
     return Peak(
         weights=weights,
         resident=_resident(plan, weights, width, device),
         denoise=unet * held,
-        decode=_decoding(plan, count, held, device, scores=jax),
-        libraries=LIBRARIES[plan.recipe.backend.name],
+        decode=_decoding(plan, count, held, device, scores=backend.whole_scores),
+        libraries=backend.own_bytes,
         dtype=dtype,
     )
-
-
-def memory_problems(choice: BackendChoice) -> list[Problem]:
-    """Ways to save memory that a backend has not."""
-    found = []
-    if choice.name == "jax":
-        asked = {"backend.offload": choice.offload != "none", "backend.vae_tiling": choice.vae_tiling}
-        hint = "backend=torch does it"
-        found = [Problem(name, "the jax backend does not do this", hint=hint) for name, is_ in asked.items() if is_]
-    if choice.compile and choice.offload == "sequential":
-        what = "a compiled network cannot be moved layer by layer"
-        found.append(Problem("backend.offload", what, ("none", "model"), hint="or backend.compile=false"))
-    return found
 
 
 def parameters(files: ComponentFiles) -> int:

@@ -1,4 +1,7 @@
-"""What a recipe needs installed beyond a plain installation, said before any work; imports none of it."""
+"""What a recipe asks of this installation: packages beyond the plain one, and what its backend can do.
+
+Said before any work; nothing of it is imported.
+"""
 
 from __future__ import annotations
 
@@ -6,12 +9,12 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from components.packages import absent, how_to_install, lacking
+from runner.backends.abilities import ABILITIES, able
 from runner.errors import Problem
 
 if TYPE_CHECKING:
-    from runner.schema import Recipe
+    from runner.schema import Backend, Recipe
 
-BACKENDS = {"torch": ("torch",), "jax": ("jax", "flax")}
 LAUNCHERS = {"warm": (), "ray": ("ray",), "slurm": ("submitit",)}
 
 
@@ -24,9 +27,24 @@ def missing(where: str, who: str, packages: Iterable[str]) -> list[Problem]:
 def for_drawing(recipe: Recipe) -> list[Problem]:
     """What is missing to draw this recipe's pictures."""
     choice = recipe.backend.name
-    found = missing("backend.name", f"the {choice} backend", BACKENDS[choice])
+    found = missing("backend.name", f"the {choice} backend", ABILITIES[choice].libraries)
     if _draws_from_torchsde(recipe):
         found += missing("scheduler.name", f"{recipe.scheduler.name}'s noise", ("torchsde",))
+    return found
+
+
+def backend_problems(choice: Backend) -> list[Problem]:
+    """Keys of a recipe's backend that it cannot serve, alone or together."""
+    asked = {"offload": choice.offload != "none", "vae_tiling": choice.vae_tiling}
+    what = f"the {choice.name} backend does not do this"
+    found = [
+        Problem(f"backend.{key}", what, hint=f"backend={able(key)} does it")
+        for key, is_asked in asked.items()
+        if is_asked and not getattr(ABILITIES[choice.name], key)
+    ]
+    if choice.compile and choice.offload == "sequential":
+        what = "a compiled network cannot be moved layer by layer"
+        found.append(Problem("backend.offload", what, ("none", "model"), hint="or backend.compile=false"))
     return found
 
 

@@ -15,8 +15,8 @@ from components.errors import AbsentError, CheckpointError
 from components.packages import absent
 from components.schedulers import SchedulerConfigError
 from runner import needs
+from runner.backends.abilities import ABILITIES
 from runner.errors import Problem, RecipeError, nearest
-from runner.memory import memory_problems
 from runner.network_facts import misstated, remarks, stated
 from runner.pipelines.base import Configs, Pipeline, Wish, pipelines
 from runner.provenance import physical_cores
@@ -215,7 +215,7 @@ def checkpoint_source(repo: str) -> str | Path:
 
 def _check_backend(choice: BackendChoice) -> None:
     """Raises RecipeError where a backend cannot do what is asked of it."""
-    if problems := memory_problems(choice):
+    if problems := needs.backend_problems(choice):
         raise RecipeError(problems)
 
 
@@ -404,7 +404,8 @@ def _make_batches(recipe: Recipe, pinned: tuple[tuple[int, ...], ...] | None) ->
     if pinned is None:
         size = recipe.batch_size or min(recipe.num_images, IMAGES_PER_BATCH)
         many = recipe.batch_size is None and size < recipe.num_images
-        if many and recipe.backend.name == "jax" and not absent(needs.BACKENDS["jax"]):
+        backend = ABILITIES[recipe.backend.name]
+        if many and backend.many_devices and not absent(backend.libraries):
             size = min(recipe.num_images, IMAGES_PER_BATCH * _jax_devices(recipe))
         starts = range(0, recipe.num_images, size)
         pinned = tuple(tuple(range(start, min(start + size, recipe.num_images))) for start in starts)

@@ -14,6 +14,8 @@ from typing import Annotated, Any, Literal, get_args
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, FiniteFloat, ValidationInfo, field_validator
 from pydantic.fields import FieldInfo
 
+from runner.backends.abilities import ABILITIES, able
+
 Component = Literal["unet", "vae", "text_encoder", "text_encoder_2", "tokenizer", "tokenizer_2", "scheduler"]
 COMPONENTS: tuple[str, ...] = get_args(Component)
 SEED_END = 2**63
@@ -146,8 +148,8 @@ class Backend(Part):
     @field_validator("shard_parameters")
     @classmethod
     def _only_where_there_is_a_mesh(cls, value: bool, info: ValidationInfo) -> bool:
-        if value and info.data.get("name") == "torch":
-            raise ValueError("only the jax backend can share parameters out")
+        if value and not ABILITIES[info.data.get("name", "torch")].shard_parameters:
+            raise ValueError(f"only the {able('shard_parameters')} backend can share parameters out")
         return value
 
 
