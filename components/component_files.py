@@ -13,6 +13,9 @@ from components.regular_files import CONFIGURATION, SHARD_INDEX, Kind, open_regu
 from components.regular_files import read_json as read_any_json
 from components.tensor_headers import TensorInfo, read_header, refuse_lfs_pointer
 
+FORMAT_VERSION = "0.42.1"
+"""Of the reference library that the files we write are meant to be read by."""
+
 
 @dataclass(frozen=True)
 class ComponentFiles:

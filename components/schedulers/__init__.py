@@ -89,6 +89,10 @@ def _with_flag(name: str) -> str | None:
     return None
 
 
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__, *scheduler_classes()})
+
+
 def __getattr__(name: str) -> Any:
     if name == "RunOptions":
         from components.schedulers.base import RunOptions

@@ -205,7 +205,9 @@ class Scheduler(Facade):
         (Path(folder) / CONFIG_NAME).write_text(self.to_json(), encoding="utf-8")
 
     def to_json(self) -> str:
-        config = {"_class_name": type(self).__name__, **self.config}
+        from components.component_files import FORMAT_VERSION
+
+        config = {"_class_name": type(self).__name__, "_diffusers_version": FORMAT_VERSION, **self.config}
         return json.dumps(config, indent=2, sort_keys=True) + "\n"
 
     def __repr__(self) -> str:

@@ -2,41 +2,41 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
-from typing import Any
+from collections.abc import Iterable, Mapping
+from typing import Any, NoReturn
+
+UNCHANGED = "a configuration cannot be changed: make another with"
 
 
-class Config(Mapping[str, Any]):
-    """Options by name, read as items or as attributes.
+class Config(dict[str, Any]):
+    """Options by name, read as items or as attributes; a dict, because scripts ask for one and write it as JSON.
 
     `defaulted` names those that nobody set: `from_config` of another class then takes its own default for them.
     """
 
-    __slots__ = ("_values", "defaulted")
+    __slots__ = ("defaulted",)
+    defaulted: frozenset[str]
 
     def __init__(self, values: Mapping[str, Any], defaulted: Iterable[str] = ()) -> None:
-        object.__setattr__(self, "_values", dict(values))
+        super().__init__(values)
         object.__setattr__(self, "defaulted", frozenset(defaulted))
 
-    def __getitem__(self, name: str) -> Any:
-        return self._values[name]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._values)
-
-    def __len__(self) -> int:
-        return len(self._values)
-
     def __getattr__(self, name: str) -> Any:
-        if name in Config.__slots__ or name not in self._values:
+        if name not in self:
             raise AttributeError(f"the configuration has no {name!r}")
-        return self._values[name]
+        return self[name]
 
     def __setattr__(self, name: str, value: Any) -> None:
-        raise AttributeError(f"a configuration cannot be changed: make another with from_config(..., {name}=...)")
+        raise AttributeError(f"{UNCHANGED} from_config(..., {name}=...)")
+
+    def _unchanged(self, *_: Any, **__: Any) -> NoReturn:
+        raise TypeError(f"{UNCHANGED} from_config(..., name=value)")
+
+    __setitem__ = __delitem__ = __ior__ = _unchanged  # type: ignore[assignment]
+    update = setdefault = pop = popitem = clear = _unchanged  # type: ignore[assignment]
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return Config, (self._values, self.defaulted)
+        return Config, (dict(self), self.defaulted)
 
     def __repr__(self) -> str:
-        return f"Config({self._values!r})"
+        return f"Config({dict(self)!r})"

@@ -22,6 +22,7 @@ class FlowMatchHeunDiscreteScheduler(FlowScheme):
     aliases = ("flow_heun",)
     step_takes = (*CHURN, "generator", "return_dict")
     schedule_takes = ()
+    runs_unasked = False
     order = convergence = 2
     equation = ODE
     OPTIONS = (opt.LENGTH, opt.SHIFT)

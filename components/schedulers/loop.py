@@ -69,7 +69,12 @@ class Loop:
             raise ValueError(f"begin_index is {row}, but this run has {self.whole.rows} rows, counted from 0")
         if not self.starts_a_step(row):
             raise ValueError(f"begin_index is {row}, in the middle of a step: {self._starts(row)}")
-        self.row, self.begin_index, self.fresh, self.history, self.path = row, row, True, [], None
+        self.restart()
+        self.row = self.begin_index = row
+
+    def restart(self) -> None:
+        """Forget what has been taken: the first row comes next, unless a timestep says another."""
+        self.row, self.begin_index, self.fresh, self.history, self.path = 0, None, True, [], None
 
     def take(self, timestep: Any) -> int:
         """The row of the loop's own table that this call is for; the loop begins there where it has not begun."""
@@ -125,9 +130,11 @@ class Loop:
 
     def place_of(self, timestep: Any) -> int | None:
         """The row to speak of at this timestep, whether or not it may be taken now; None where no row is told it."""
+        return self.row if self.row in self.rows_told(timestep) else self.beginning_at(timestep)
+
+    def beginning_at(self, timestep: Any) -> int | None:
+        """The row where a run told this timestep begins; the first that is told it, where none starts a step."""
         found = self.rows_told(timestep)
-        if self.row in found:
-            return self.row
         starts = [int(row) for row in found if self.starts_a_step(row)]
         return next(iter([*starts, *map(int, found)]), None)
 

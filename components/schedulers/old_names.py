@@ -13,7 +13,8 @@ import numpy as np
 
 from components.schedulers.loop import Loop
 from components.schedulers.noise import TrainingClock
-from components.schedulers.schedule import Schedule
+from components.schedulers.schedule import Grid, Schedule
+from components.schedulers.tableau import Level
 
 
 class OldNames:
@@ -34,7 +35,7 @@ class OldNames:
         """torch's arrays where the caller uses torch, on the run's device; numpy's otherwise."""
         torch = sys.modules.get("torch")
         device = None if self._loop is None else self._loop.device
-        return values.copy() if torch is None else torch.from_numpy(np.ascontiguousarray(values)).to(device)
+        return values.copy() if torch is None else torch.from_numpy(values.copy()).to(device)
 
     # ---- the run ---------------------------------------------------------------------------------------------------
 
@@ -45,34 +46,44 @@ class OldNames:
     @property
     def timesteps(self) -> Any:
         """(N,) what the network is told, row by row; the training clock's, where no run is set."""
+        if self._loop is not None:
+            return self._handed(self._loop.handed)
         clock = self.clock  # type: ignore[attr-defined]
-        if self._loop is None and isinstance(clock, TrainingClock) and self.order == 1:  # type: ignore[attr-defined]
-            t = np.arange(clock.length)
+        if isinstance(clock, TrainingClock) and self.order == 1:  # type: ignore[attr-defined]
+            t = np.arange(clock.length, dtype=np.int64 if self.whole_timesteps else np.float32)  # type: ignore[attr-defined]
             return self._handed(t if self.ascending else t[::-1])  # type: ignore[attr-defined]
-        return self._handed((self._loop or self._unasked).handed)
+        if self.fits == "flow":  # type: ignore[attr-defined]
+            return self._handed(self._clock_levels.timestep[:-1].astype(np.float32))
+        return self._handed(self._unasked.handed)
 
     @property
     def sigmas(self) -> Any:
         """(N + 1,) level where each row reads, and where the last one lands: noise to signal, or a flow's sigma.
 
-        Where no run is set, those of the training clock: rising where x is kept as alpha x0 + sigma eps; a flow's
-        without their end.
+        Where no run is set, those of the training clock: rising where x is kept as alpha x0 + sigma eps; without their
+        end, where that is no place on the clock.
         """
-        clock, flow = self.clock, self.fits == "flow"  # type: ignore[attr-defined]
+        clock, kind = self.clock, self.fits  # type: ignore[attr-defined]
         if self._loop is None and isinstance(clock, TrainingClock) and self.variance_preserving:  # type: ignore[attr-defined]
             return self._handed(clock.sigmas.astype(np.float32))
+        if self._loop is None and kind in ("flow", "consistency"):
+            return self._handed(self._clock_levels.sigma[:-1].astype(np.float32))
         table = (self._loop or self._unasked).whole
-        levels = np.vstack([table.read, table.land[-1:]])
+        alpha, sigma = np.vstack([table.read, table.land[-1:]]).T
         with np.errstate(divide="ignore"):
-            values = levels[:, 1] if flow else levels[:, 1] / levels[:, 0]
-        return self._handed((values[:-1] if flow and self._loop is None else values).astype(np.float32))
+            return self._handed((sigma if kind == "flow" else sigma / alpha).astype(np.float32))
+
+    @property
+    def _clock_levels(self) -> Level:
+        """Levels of the whole training clock."""
+        return self.grid(Schedule(len(self))).levels  # type: ignore[attr-defined,arg-type]
 
     @property
     def init_noise_sigma(self) -> float:
         """What to multiply a standard normal draw by."""
         if self._loop is not None:
             return float(self._loop.whole.init_noise_sigma)
-        return float(self.initial_scale(self.grid(Schedule(len(self)))))  # type: ignore[attr-defined,arg-type]
+        return float(self.initial_scale(Grid(self._clock_levels)))  # type: ignore[attr-defined]
 
     @property
     def step_index(self) -> int | None:
@@ -82,6 +93,16 @@ class OldNames:
     @property
     def begin_index(self) -> int | None:
         return None if self._loop is None else self._loop.begin_index
+
+    def _stands_at(self, row: int | None) -> None:
+        """Scripts that draw once more without `set_timesteps` set the index to None."""
+        if self._loop is not None:
+            self._loop.restart()
+            if row is not None:
+                self._loop.begin(row)
+
+    _step_index = property(lambda self: self.step_index, _stands_at)
+    _begin_index = property(lambda self: self.begin_index, _stands_at)
 
     def index_for_timestep(self, timestep: Any, schedule_timesteps: Any = None) -> int:
         """The row that begins at this timestep; its place in `schedule_timesteps`, where those are given.
@@ -94,7 +115,7 @@ class OldNames:
                 raise ValueError(f"timestep {timestep} is not among these {len(schedule_timesteps)} timesteps")
             return int(found[min(1, len(found) - 1)])
         loop = self._loop or self._unasked
-        if (row := loop.place_of(timestep)) is None:
+        if (row := loop.beginning_at(timestep)) is None:
             raise loop.unknown(timestep)
         return row
 
@@ -158,7 +179,16 @@ class OldNames:
     def one(self) -> Any:
         return self._handed(np.array(1.0, np.float32))
 
-    # ---- the file --------------------------------------------------------------------------------------------------
+    # ---- the configuration and its file ----------------------------------------------------------------------------
+
+    def register_to_config(self, **options: Any) -> None:
+        """Take other values for these options, as if made with them; there is no run afterwards.
+
+        Raises SchedulerConfigError for options that are unknown or do not fit.
+        """
+        made = type(self).from_config(self, **options)  # type: ignore[attr-defined]
+        vars(self).clear()
+        vars(self).update(vars(made))
 
     def save_config(self, save_directory: str | Path, **options: Any) -> None:
         """Write scheduler_config.json into this folder: `save_pretrained`."""

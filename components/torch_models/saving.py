@@ -12,9 +12,9 @@ from typing import Any
 
 from torch import Tensor
 
+from components.component_files import FORMAT_VERSION
 from components.errors import CheckpointError
 
-FORMAT_VERSION = "0.42.1"  # of the reference library whose files these are meant to be read by
 UNITS = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30}
 
 

@@ -15,6 +15,7 @@ import pytest
 from family import ours_alone
 
 import components.schedulers
+from components.component_files import FORMAT_VERSION
 from components.schedulers import SchedulerConfigError, find_scheduler, scheduler_classes
 
 CLASSES = scheduler_classes()
@@ -312,15 +313,17 @@ def test_repr_is_the_class_and_its_json(name: str) -> None:
     scheduler = CLASSES[name]()
     kind, text = repr(scheduler).split(" ", 1)
     assert kind == name
-    assert json.loads(text) == {"_class_name": name, **scheduler.config}
+    assert json.loads(text) == {"_class_name": name, "_diffusers_version": FORMAT_VERSION, **scheduler.config}
 
 
 def test_a_configuration_cannot_be_changed() -> None:
     """The reference library means its own to be frozen, but two ways of writing to it work, and then disagree."""
     scheduler = find_scheduler("euler")()
-    assert not hasattr(type(scheduler.config), "__setitem__")
     with pytest.raises(TypeError):
         scheduler.config["beta_start"] = 1.0
+    for change in ("update", "setdefault", "pop", "__ior__"):
+        with pytest.raises(TypeError):
+            getattr(scheduler.config, change)({"beta_start": 1.0})
     with pytest.raises(AttributeError):
         scheduler.config.beta_start = 1.0
     assert scheduler.config["beta_start"] == scheduler.beta_start == 0.0001
