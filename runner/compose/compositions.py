@@ -15,6 +15,7 @@ from typing import Any
 from runner.compose import sweep
 from runner.compose.command_line import MAX_JOBS, CommandLine, understand
 from runner.compose.documents import document, references, shown_path
+from runner.compose.levels import LEVELS, from_one_source, with_class, with_our_names, with_value
 from runner.compose.parts import Parts, two_schedules, unknown_choice
 from runner.compose.unknown_keys import unknown_key
 from runner.compose.values import Origin, check, reference_problems, value_at
@@ -22,8 +23,6 @@ from runner.compose.yaml_text import KeyPath, YamlError, read_text
 from runner.errors import Problem, RecipeError, nearest
 from runner.registry import GROUPS, PRIMARY, Library
 from runner.schema import Recipe, key_paths
-
-LEVELS = (("schedule", "spacing"), ("schedule", "timesteps"), ("schedule", "sigmas"))
 
 
 @dataclass(frozen=True)
@@ -191,32 +190,12 @@ class _Composing:
                 self.bases[key] = self._put_together(first, apart)
             else:
                 self.bases[key] = self._complete_file(chosen) if self.complete else self._composed(chosen)
-            self.bases[key] = self._named(*self.bases[key])
+            data, origin = self.bases[key]
+            data, problems = with_class(data, origin, self.library)
+            self.problems.update(dict.fromkeys(problems))
+            self.bases[key] = data, origin
         data, origin = self.bases[key]
         return data, Origin(origin.name, dict(origin.places))
-
-    def _named(self, data: dict[str, Any], origin: Origin) -> tuple[dict[str, Any], Origin]:
-        """The data, where a file gives another tool's name for a scheduler's class, with the class and its options."""
-        from components.schedulers import scheduler_classes
-
-        own = data.get("scheduler")
-        name = own.get("name") if isinstance(own, dict) else None
-        classes = scheduler_classes()
-        if not isinstance(name, str) or name in classes or any(name in cls.aliases for cls in classes.values()):
-            return data, origin
-        from runner.compose.hydra_source import compose_group
-
-        packaged = Library(self.library.folders[-1:])  # a choice of the user's may be the very file with this name
-        meant = packaged.meaning("scheduler", name) or {}
-        for group, option in meant.items():
-            named = compose_group(packaged, group, option).data[group]
-            node = {key: value for key, value in (data.get(group) or {}).items() if value is not None}
-            if group == "schedule" and any(node.get(key, named.get(key)) != named.get(key) for _, key in LEVELS):
-                where, other = origin.where(("scheduler", "name")), origin.where(("schedule",))
-                self.problems[two_schedules(where, name, meant, other)] = None
-            own = {} if group == "schedule" else {"name": named["name"]}
-            data = {**data, group: {**named, **node, **own}}
-        return data, origin
 
     def _alone(self, first: Mapping[str, str], group: str) -> bool:
         """Whether a group's node is its choice and nothing else: no recipe file sets a value in it."""
@@ -294,7 +273,7 @@ class _Composing:
         node = data.get("sweep")
         if self.line.values.get("sweep") == [None] or not isinstance(node, dict):
             return sweep.Spec(self.line.axes())
-        node = self._with_canonical_names(node)
+        node = with_our_names(node, self.library)
         known = [self._sound_entry(key, value, origin) for key, value in node.items()]
         if not all(known):
             return sweep.Spec()
@@ -309,21 +288,6 @@ class _Composing:
             where = origin.where(("sweep", sweep.EXCLUDE))
             self.problems[Problem(where, f"'{key}' is not swept, so nothing can be left out by it", spec.keys)] = None
         return spec
-
-    def _with_canonical_names(self, node: Mapping[str, Any]) -> dict[str, Any]:
-        """The sweep node with every choice, there and in its zips and exclusions, under the name that recipes know."""
-        named = {}
-        for key, value in node.items():
-            key = "scheduler" if key == "scheduler.name" else key
-            if key in (sweep.ZIP, sweep.EXCLUDE) and all(isinstance(one, dict) for one in sweep.as_list(value)):
-                inner = [self._with_canonical_names(one) for one in sweep.as_list(value)]
-                value = inner if isinstance(value, list) else inner[0]
-            elif key in GROUPS and isinstance(value, list):
-                value = [self.library.canonical(key, str(option)) or option for option in value]
-            elif key in GROUPS:
-                value = self.library.canonical(key, str(value)) or value
-            named[key] = value
-        return named
 
     def _sound_entry(self, key: str, value: Any, origin: Origin) -> bool:
         """Whether an entry of a sweep node can be used; what is wrong is kept. Values are checked job by job."""
@@ -361,13 +325,13 @@ class _Composing:
                 continue
             keys = tuple(key.split("."))
             said = self.line.said.get(key) or f"{origin.where(('sweep', key))}={value!s:.80}"
-            data = _with(data, keys, value)
+            data = with_value(data, keys, value)
             origin.override(keys, said)
             for other in self._replaced(keys, value, overrides):
                 if value_at(data, other) is not None:
-                    data = _with(data, other, None)
+                    data = with_value(data, other, None)
                     origin.override(other, said)
-        data = self._one_schedule(data, {*self.line.choices, *self.line.values, *overrides})
+        data = from_one_source(data, {*self.line.choices, *self.line.values, *overrides})
         problems = reference_problems(data, origin)
         if not problems and any(references(data)):
             data = _resolved(data)
@@ -385,25 +349,6 @@ class _Composing:
             return []  # a schedule that was chosen with it was meant, and does not go with it
         said = {*self.line.values, *overrides}
         return [other for other in LEVELS if other != keys and ".".join(other) not in said]
-
-    def _one_schedule(self, data: dict[str, Any], said: set[str]) -> dict[str, Any]:
-        """The same between a choice of scheduler that has a flag of its levels ("dpmpp_2m_karras") and the schedule:
-        whichever of the two the command line or an axis says, ends what files say of the other."""
-        from components.schedulers.options import SIGMA_FLAGS
-
-        flag = next((flag for flag in SIGMA_FLAGS if value_at(data, ("scheduler", flag)) is True), None)
-        listed = [keys for keys in LEVELS if value_at(data, keys) is not None]
-        if flag is None or not listed or value_at(data, LEVELS[0]) == SIGMA_FLAGS[flag]:
-            return data
-        of_schedule = "schedule" in said or any(".".join(keys) in said for keys in LEVELS)
-        of_scheduler = "scheduler" in said or f"scheduler.{flag}" in said
-        if of_scheduler and not of_schedule:
-            for keys in listed:
-                data = _with(data, keys, None)
-        elif of_schedule and not of_scheduler:
-            kept = {key: value for key, value in data["scheduler"].items() if key != flag}
-            data = {**data, "scheduler": kept}
-        return data
 
 
 def in_order(problems: Iterable[Problem]) -> list[Problem]:
@@ -453,15 +398,6 @@ def _axis_problem(key: str, values: Any, where: str, library: Library) -> Proble
     if key in known or option:
         return None
     return unknown_key(where, key.split("."), values, library, to=" to sweep over")
-
-
-def _with(data: dict[str, Any], keys: Sequence[str], value: Any) -> dict[str, Any]:
-    """The data with one value set; jobs share the rest, so nothing is changed in place."""
-    first, *rest = keys
-    if rest:
-        inner = data.get(first)
-        value = _with(inner if isinstance(inner, dict) else {}, rest, value)
-    return {**data, first: value}
 
 
 def _resolved(data: dict[str, Any]) -> dict[str, Any]:
