@@ -13,6 +13,7 @@ from typing import Any
 
 from components import weight_files
 from components.component_files import ComponentFiles, read_json, read_weight_map
+from components.config_values import class_named
 from components.errors import AbsentError, CheckpointError, did_you_mean, reading
 from components.hub import HubRepo, find_repo
 from components.regular_files import VOCABULARY, check_regular
@@ -88,7 +89,7 @@ class Checkpoint:
     @property
     def component_names(self) -> tuple[str, ...]:
         """The components that the index lists and that are not null."""
-        return tuple(name for name, entry in self.index.items() if _is_component(entry) and entry[1])
+        return tuple(name for name, entry in self.index.items() if is_component(entry) and entry[1])
 
     def component(
         self, name: str | None, *, subfolder: str | None = None, variant: str | None = INHERIT
@@ -181,7 +182,7 @@ class _Request:
         if name is None or not index or (self.subfolder is not None and name not in index):
             return "", ""
         entry = index.get(name, [])
-        if not _is_component(entry):
+        if not is_component(entry):
             there = self.checkpoint.component_names
             hint = did_you_mean(name, there)
             raise CheckpointError(f"{source} has no component {name!r}; {INDEX} lists {', '.join(there)}.{hint}")
@@ -272,10 +273,10 @@ def _kind(name: str, class_name: str) -> tuple[str, bool]:
 
 def _class_in(config: Mapping[str, Any]) -> tuple[str, str]:
     """Library and class as a component's own configuration tells them."""
-    if "_class_name" in config:
-        return "diffusers", str(config["_class_name"]).removeprefix("Flax")
-    architectures = config.get("architectures") or [config.get("tokenizer_class") or ""]
-    return "transformers", str(architectures[0]).removeprefix("Flax")
+    if name := class_named(config):
+        return "diffusers", name
+    name = config.get("architectures") or config.get("tokenizer_class") or ""
+    return "transformers", str(name[0] if isinstance(name, list) else name).removeprefix("Flax")
 
 
 def _read_index(root: Path) -> dict[str, Any]:
@@ -285,7 +286,7 @@ def _read_index(root: Path) -> dict[str, Any]:
     except AbsentError:
         return {}
     for name, entry in index.items():
-        if _is_component(entry) and entry[1]:
+        if is_component(entry) and entry[1]:
             class_name = entry[1].removeprefix("Flax")
             index[name] = [entry[0], "CLIPImageProcessor" if class_name == "CLIPFeatureExtractor" else class_name]
     return index
@@ -297,7 +298,8 @@ def _without_flax(config: dict[str, Any]) -> dict[str, Any]:
     return {**config, "_class_name": name.removeprefix("Flax")} if isinstance(name, str) else config
 
 
-def _is_component(entry: Any) -> bool:
+def is_component(entry: Any) -> bool:
+    """Whether an entry of an index is a component's: [library, class], or nulls where there is none."""
     return isinstance(entry, list) and len(entry) == 2 and all(isinstance(e, str | None) for e in entry)
 
 

@@ -89,7 +89,7 @@ class ModelConfig(Mapping[str, Any]):
     def refuse(self, name: str, allowed: tuple[Any, ...] | str) -> NoReturn:
         """Raise the error for an option whose value is not supported."""
         expected = allowed if isinstance(allowed, str) else " or ".join(repr(v) for v in allowed)
-        value = _shown(getattr(self, name))
+        value = shown(getattr(self, name))
         raise ValueError(f"{self.described}: {name}={value} is not supported; expected {expected}.")
 
     @classmethod
@@ -157,7 +157,7 @@ class ModelConfig(Mapping[str, Any]):
             for block in self[name]:
                 if block not in allowed:
                     raise ValueError(
-                        f"{self.described}: {name} has {_shown(block)}, which is not supported; "
+                        f"{self.described}: {name} has {shown(block)}, which is not supported; "
                         f"expected {' or '.join(allowed)}."
                     )
 
@@ -231,7 +231,7 @@ def _leaves(kind: Any) -> tuple[Any, ...]:
     return tuple(leaf for inner in get_args(kind) for leaf in _leaves(inner)) or (kind,)
 
 
-def _shown(value: Any) -> str:
+def shown(value: Any) -> str:
     """A value as a message shows it: cut where it is long."""
     text = repr(value)
     return text if len(text) <= 200 else f"{text[:200]}…"

@@ -4,8 +4,9 @@ Shared by the torch and the JAX models and by planning, so nothing here imports 
 defaults and allowed values; it builds no network and reads no file.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple, Self
 
 from components.config_values import DEEPEST, ModelConfig, only, within
 
@@ -252,6 +253,35 @@ class UNet2DConfig(ModelConfig):
     @property
     def middle_attends(self) -> bool:
         return self.mid_block_type is not None and bool(self.add_attention)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TextEncoderConfig(ModelConfig):
+    """Options of CLIP's text encoders. Defaults are those transformers assumes for absent keys."""
+
+    described: ClassVar[str] = "CLIPTextModel"
+
+    vocab_size: int = 49408
+    hidden_size: int = 512
+    intermediate_size: int = 2048
+    projection_dim: int = 512
+    num_hidden_layers: int = within(12, 1, DEEPEST)
+    num_attention_heads: int = 8
+    max_position_embeddings: int = 77
+    hidden_act: str = "quick_gelu"
+    layer_norm_eps: float = within(1e-5, 0)
+    eos_token_id: int = within(49407, 0)
+    use_attention_mask: bool | None = False
+
+    def check(self) -> None:
+        if self.hidden_size % self.num_attention_heads:
+            self.refuse("num_attention_heads", f"a number that divides hidden_size={self.hidden_size}")
+
+    @classmethod
+    def from_dict(cls, config: Mapping[str, Any]) -> Self:
+        """From a `config.json` of transformers, which holds much that no encoder reads: kept without a word."""
+        known = {name: value for name, value in config.items() if name in cls.option_names()}
+        return cls(**known, extra={name: value for name, value in config.items() if name not in known})
 
 
 def attends(config: UNet2DConditionConfig | UNet2DConfig, level: int) -> bool:

@@ -96,18 +96,21 @@ def read_bytes(path: Path, kind: Kind) -> bytes:
 
 
 def read_json(path: Path, kind: Kind) -> Any:
-    """What a JSON file in UTF-8 holds. Raises JsonError, IrregularError, OSError as usual."""
+    """What a JSON file holds. Raises JsonError, IrregularError, OSError as usual."""
     return parse_json(read_bytes(path, kind), path)
 
 
 def parse_json(data: bytes | str, source: Path | str) -> Any:
-    """The value of a JSON text of at most MAX_DEPTH levels; `source` is where it is from. Raises JsonError."""
+    """The value of a JSON text of at most MAX_DEPTH levels; `source` is where it is from. Raises JsonError.
+
+    Bytes are UTF-8, or of the encoding of Unicode that their first bytes tell, as some programs on Windows write it.
+    """
     try:
-        value = json.loads(data if isinstance(data, str) else data.decode("utf-8"))
+        value = json.loads(data)
     except json.JSONDecodeError as error:
         raise JsonError(source, f"is not valid JSON (line {error.lineno}, column {error.colno}: {error.msg})") from None
     except UnicodeDecodeError as error:
-        raise JsonError(source, f"is not UTF-8 text (byte {error.start})") from None
+        raise JsonError(source, f"is not {error.encoding.upper()} text (byte {error.start})") from None
     except RecursionError:
         raise JsonError(source, _TOO_DEEP) from None
     except ValueError as error:  # a number of more digits than Python reads

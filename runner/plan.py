@@ -11,14 +11,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from components.clip_files import text_encoder_problem, tokenizer_problem
 from components.errors import AbsentError, CheckpointError
+from components.model_config import TextEncoderConfig
 from components.packages import absent
 from components.schedulers import SchedulerConfigError
 from runner import needs
 from runner.backends.abilities import ABILITIES
 from runner.errors import Problem, RecipeError, nearest
 from runner.network_facts import misstated, remarks, stated
-from runner.pipelines.base import Configs, Pipeline, Wish, pipelines
+from runner.pipelines.base import Configs, Pipeline, Wish
+from runner.pipelines.serving import find_pipeline
 from runner.provenance import physical_cores
 
 if TYPE_CHECKING:
@@ -177,7 +180,7 @@ class Planner:
 
 def _open_source(recipe: Recipe) -> Source:
     checkpoint = _open(recipe)
-    pipeline = find_pipeline(checkpoint)
+    pipeline = find_pipeline(checkpoint, {str(name) for name in recipe.checkpoint.components})
     components = _find_components(recipe, checkpoint, component_names(pipeline, checkpoint))
     return Source(checkpoint, pipeline, components, _read_configs(pipeline, components))
 
@@ -248,20 +251,6 @@ def component_names(pipeline: Pipeline, checkpoint: Checkpoint) -> tuple[str, ..
     return (*wanted, "scheduler")
 
 
-def find_pipeline(checkpoint: Checkpoint) -> Pipeline:
-    """The pipeline that serves this checkpoint's class. Raises RecipeError with the classes there are."""
-    known = pipelines()
-    name = checkpoint.index.get("_class_name")
-    if name in known:
-        return known[name]
-    if not name:
-        what = f"{checkpoint.source} has no model_index.json that names a pipeline, so it is no whole checkpoint"
-        hint = "a single network can be named under checkpoint.components"
-        raise RecipeError([Problem("checkpoint.repo", what, hint=hint)])
-    what = f"{checkpoint.source} is a {name}, which cannot be run here"
-    raise RecipeError([Problem("checkpoint.repo", what, tuple(known), nearest(str(name), known))])
-
-
 def _find_components(recipe: Recipe, checkpoint: Checkpoint, names: Sequence[str]) -> dict[str, ComponentFiles]:
     from components.checkpoint import open_checkpoint
 
@@ -299,21 +288,33 @@ def _checkpoint_problem(where: str, error: CheckpointError) -> Problem:
 
 
 def _read_configs(pipeline: Pipeline, components: Mapping[str, ComponentFiles]) -> Configs:
-    """The components' configurations, those of our own networks checked and completed with their defaults."""
-    configs: dict[str, Any] = {name: files.config for name, files in components.items()}
+    """The components' configurations, those of networks checked and completed with their defaults."""
+    configs: dict[str, Any] = {}
     problems = []
-    for name, (class_name, config_class) in pipeline.MODELS.items():
-        found = components[name].class_name
-        if found != class_name:
-            problems.append(Problem("checkpoint", f"its {name} is a {found}, but must be a {class_name}"))
-            continue
+    for name, files in components.items():
         try:
-            configs[name] = config_class.from_dict(configs[name])
+            configs[name] = _read_config(pipeline, name, files)
         except (TypeError, ValueError) as error:
-            problems.append(Problem(str(components[name].config_path), _sentence(error)))
+            problems.append(Problem(str(files.config_path), _sentence(error)))
     if problems:
         raise RecipeError(problems)
     return configs
+
+
+def _read_config(pipeline: Pipeline, name: str, files: ComponentFiles) -> Mapping[str, Any]:
+    """One component's configuration. Raises ValueError for a component that is none of this pipeline's."""
+    if name in pipeline.MODELS:
+        class_name, config_class = pipeline.MODELS[name]
+        if files.class_name != class_name:
+            raise ValueError(f"the {name} is a {files.class_name}, but must be a {class_name}")
+        return config_class.from_dict(files.config)
+    if name.startswith("text_encoder"):
+        if problem := text_encoder_problem(files):
+            raise ValueError(problem)
+        return TextEncoderConfig.from_dict(files.config)
+    if name.startswith("tokenizer") and (problem := tokenizer_problem(files)):
+        raise ValueError(problem)
+    return files.config
 
 
 def _run_problems(recipe: Recipe) -> list[Problem]:

@@ -4,9 +4,8 @@ Radford et al. 2021, arXiv:2103.00020. On the torch side this is transformers' o
 more; weights and configurations are the ones it saves.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Self
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -14,14 +13,14 @@ from flax import nnx, struct
 from jax import Array
 from jax.typing import DTypeLike
 
-from components.clip_files import TEXT_ENCODERS, prefixed_as
+from components.clip_files import prefixed_as, text_encoder_problem
 from components.component_files import ComponentFiles
-from components.config_values import ModelConfig
 from components.errors import CheckpointError
 from components.jax_models.base import Model
 from components.jax_models.layers import exact_gelu
 from components.jax_models.loading import Device, load_state
 from components.jax_models.primitives import Embed, LayerNorm, Linear
+from components.model_config import TextEncoderConfig
 
 
 def quick_gelu(x: Array) -> Array:
@@ -33,32 +32,13 @@ ACTIVATIONS = {"quick_gelu": quick_gelu, "gelu": exact_gelu}
 
 
 @dataclass(frozen=True, kw_only=True)
-class CLIPTextConfig(ModelConfig):
-    """Options of the text encoders. Defaults are those transformers assumes for absent keys."""
-
-    vocab_size: int = 49408
-    hidden_size: int = 512
-    intermediate_size: int = 2048
-    projection_dim: int = 512
-    num_hidden_layers: int = 12
-    num_attention_heads: int = 8
-    max_position_embeddings: int = 77
-    hidden_act: str = "quick_gelu"
-    layer_norm_eps: float = 1e-5
-    eos_token_id: int = 49407
-    use_attention_mask: bool = False
+class CLIPTextConfig(TextEncoderConfig):
+    """Options of the text encoders, with the activations that are here."""
 
     def check(self) -> None:
+        super().check()
         if self.hidden_act not in ACTIVATIONS:
             self.refuse("hidden_act", tuple(ACTIVATIONS))
-        if self.hidden_size % self.num_attention_heads:
-            self.refuse("num_attention_heads", f"a number that divides hidden_size={self.hidden_size}")
-
-    @classmethod
-    def from_dict(cls, config: Mapping[str, Any]) -> Self:
-        """From a `config.json` of transformers, which holds much that no encoder reads: kept without a word."""
-        known = {name: value for name, value in config.items() if name in cls.option_names()}
-        return cls(**known, extra={name: value for name, value in config.items() if name not in known})
 
 
 @struct.dataclass
@@ -185,10 +165,8 @@ def load_text_encoder(
         CheckpointError: another class, a configuration that is not supported, or weights that do not fit.
     """
     classes = {"CLIPTextModel": CLIPTextModel, "CLIPTextModelWithProjection": CLIPTextModelWithProjection}
-    if files.class_name not in classes:
-        raise CheckpointError(
-            f"{files.config_path}: text encoder {files.class_name!r}; expected {' or '.join(TEXT_ENCODERS)}."
-        )
+    if problem := text_encoder_problem(files):
+        raise CheckpointError(f"{files.config_path}: {problem}.")
     try:
         model = classes[files.class_name](CLIPTextConfig.from_dict(files.config))
     except (ValueError, TypeError) as error:

@@ -10,13 +10,21 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from components.clip_files import PREFIX, TEXT_ENCODERS, load_tokenizer, prefixed_as
+from components.clip_files import PREFIX, TEXT_ENCODERS, load_tokenizer, prefixed_as, text_encoder_problem
 from components.component_files import ComponentFiles
 from components.errors import CheckpointError
+from components.model_config import TextEncoderConfig
 from components.torch_models.loading import load_state
 from components.torch_models.saving import save_weights
 
-__all__ = ["encode_clip", "encode_clip_penultimate", "load_text_encoder", "load_tokenizer", "save_text_encoder"]
+__all__ = [
+    "TEXT_ENCODERS",
+    "encode_clip",
+    "encode_clip_penultimate",
+    "load_text_encoder",
+    "load_tokenizer",
+    "save_text_encoder",
+]
 
 
 def load_text_encoder(
@@ -31,11 +39,10 @@ def load_text_encoder(
     """
     import transformers
 
-    if files.class_name not in TEXT_ENCODERS:
-        raise CheckpointError(
-            f"{files.config_path}: text encoder {files.class_name!r}; expected {' or '.join(TEXT_ENCODERS)}."
-        )
+    if problem := text_encoder_problem(files):
+        raise CheckpointError(f"{files.config_path}: {problem}.")
     try:
+        TextEncoderConfig.from_dict(files.config)
         config = transformers.CLIPTextConfig.from_dict(dict(files.config))
         with torch.device("meta"):
             model = getattr(transformers, files.class_name)(config)

@@ -114,6 +114,7 @@ class DiffusionPipeline(Denoising, Placement, OldNames):
         place = mapped_device(device_map)
         checkpoint, own = open_pipeline(
             repo,
+            components,
             revision=revision,
             variant=variant,
             cache_dir=cache_dir,

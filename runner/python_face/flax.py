@@ -30,8 +30,9 @@ from runner.backends.jax import Component, JaxBackend
 from runner.errors import Problem, RecipeError
 from runner.pipelines import text_to_image, text_to_image_xl
 from runner.pipelines.base import at_home
+from runner.pipelines.serving import find_pipeline
 from runner.pipelines.text_to_image import tokens
-from runner.plan import checkpoint_source, find_pipeline, size_problems
+from runner.plan import checkpoint_source, size_problems
 from runner.python_face.flax_arguments import Call, one_copy
 from runner.python_face.images import ImagePipelineOutput, StableDiffusionPipelineOutput, check_output_type, picture
 

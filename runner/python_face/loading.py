@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,8 @@ from components.torch_models.loading import as_dtype
 from components.torch_models.saving import FORMAT_VERSION
 from components.torch_models.text_encoder import save_text_encoder
 from runner.backends.torch import load_component
-from runner.plan import checkpoint_source, find_pipeline
+from runner.pipelines.serving import find_pipeline
+from runner.plan import checkpoint_source
 
 CLASSES = {
     "runner.pipelines.text_to_image": ("runner.python_face.stable_diffusion", "StableDiffusionPipeline"),
@@ -26,10 +27,13 @@ CLASSES = {
 }
 
 
-def open_pipeline(repo: str | Path, **where: Any) -> tuple[Checkpoint, type]:
-    """A checkpoint, and the class here that serves its pipeline. Raises CheckpointError, RecipeError."""
+def open_pipeline(repo: str | Path, replaced: Collection[str] = (), **where: Any) -> tuple[Checkpoint, type]:
+    """A checkpoint, and the class here that serves its pipeline, without a look at the components that are replaced.
+
+    Raises CheckpointError, RecipeError.
+    """
     checkpoint = open_checkpoint(checkpoint_source(str(repo)), **where)
-    kind = find_pipeline(checkpoint)
+    kind = find_pipeline(checkpoint, replaced)
     module, name = CLASSES.get(kind.__name__, ("", ""))  # type: ignore[attr-defined]
     if not module:
         module, name = "runner.python_face.unconditional", checkpoint.index["_class_name"]
