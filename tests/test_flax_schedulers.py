@@ -47,6 +47,16 @@ def by_the_plain_one(name: str, steps: int, **options: Any) -> np.ndarray:
     return np.asarray(x)
 
 
+def test_another_class_s_file_is_read_as_the_plain_class_reads_it(tmp_path: Path) -> None:
+    scheduler_classes()["DPMSolverMultistepScheduler"](use_karras_sigmas=True).save_pretrained(tmp_path)
+    scheduler, state = flax_scheduler("FlaxUniPCMultistepScheduler").from_pretrained(tmp_path)
+    assert scheduler.plain.dropped["solver_type"] == "midpoint"
+    listed = scheduler.set_timesteps(state, timesteps=[900, 500, 100])
+    assert listed.timesteps is not None and listed.timesteps.tolist() == [900, 500, 100]
+    scheduler, _ = flax_scheduler("FlaxUniPCMultistepScheduler").from_pretrained(tmp_path, use_beta_sigmas=True)
+    assert scheduler.config["use_beta_sigmas"] and not scheduler.config["use_karras_sigmas"]
+
+
 @pytest.mark.parametrize("name", scheduler_classes())
 def test_steps_are_those_of_the_plain_scheduler(name: str) -> None:
     scheduler = flax_scheduler(f"Flax{name}")()

@@ -141,7 +141,10 @@ class Scheduler(Facade):
         from components.schedulers import option_kin, option_owners
 
         source = dict(config.to_config() if isinstance(config, Scheduler) else config)
-        defaulted = {*source.pop("_use_default_values", ()), *(config.defaulted if isinstance(config, Config) else ())}
+        defaulted = {
+            *(source.pop("_use_default_values", None) or ()),
+            *(config.defaulted if isinstance(config, Config) else ()),
+        }
         own = class_in(source) == cls.__name__
         source = {k: v for k, v in source.items() if not k.startswith("_")}
         known = cls.options()

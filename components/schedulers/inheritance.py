@@ -14,8 +14,9 @@ from components.schedulers.options import OF_THE_NETWORK, SIGMA_FLAGS, Option, O
 
 KARRAS, LU = "use_karras_sigmas", "use_lu_lambdas"
 UNDOES = {name: (*(other for other in SIGMA_FLAGS if other != name),) for name in SIGMA_FLAGS}
-UNDOES["clip_sample"] = ("thresholding",)
-"""A switch, and those that keep it from having its way where they are true."""
+UNDOES |= {"clip_sample": ("thresholding",)}
+UNDOES |= dict.fromkeys(("beta_start", "beta_end", "beta_schedule"), ("trained_betas",))
+"""An option, and those that keep it from having its way where they are set."""
 
 LENT = ("solver_type", "variance_type")
 """Options of which a class's own files may carry another class's value, by a change of class in the reference library,
@@ -42,7 +43,7 @@ def inherit(
     """A file's `values` under a class's `options`, beside what the user set (`user`); `own`: the file is this class's.
 
     A value that means something to another class alone (`kin`: every class's option of that name) is dropped for the
-    default, and so is a switch that would undo one the user set. What says how the network was trained is never
+    default, and so is what would undo something the user set. What says how the network was trained is never
     dropped, and what means nothing to any class is damage: both are problems.
     """
     taken, dropped, problems = {}, {}, []
@@ -59,7 +60,8 @@ def inherit(
             problems.append(misfit(option, value, what))
         else:
             dropped[name] = said
-    undone = {other for name in user if user[name] is True for other in UNDOES.get(name, ())}
+    set_by_user = [name for name in UNDOES if not (user.get(name) is None or user[name] is False)]
+    undone = {other for name in set_by_user for other in UNDOES[name]}
     flags = [name for name in SIGMA_FLAGS if taken.get(name)]
     if len(flags) == 2 and LU in flags:  # the one pair that a file may have: the reference library takes the first
         undone |= {LU} if flags[0] == KARRAS else set(flags) - {LU}

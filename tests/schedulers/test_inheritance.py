@@ -230,6 +230,14 @@ def test_clipping_that_the_user_asks_for_beats_a_file_s_thresholding() -> None:
     assert clip is not None and clip.kind == "quantile"
 
 
+def test_betas_that_the_user_describes_beat_a_file_s_list_of_them() -> None:
+    file = {"_class_name": "DDIMScheduler", "trained_betas": [0.01] * 1000}
+    made = find_scheduler("euler").from_config(file, beta_schedule="scaled_linear")
+    assert made.tableau(3).read[0, 1] == find_scheduler("euler")(beta_schedule="scaled_linear").tableau(3).read[0, 1]
+    assert list(made.dropped) == ["trained_betas"]
+    assert find_scheduler("euler").from_config(file, beta_schedule="linear", trained_betas=[0.5, 0.6]).dropped == {}
+
+
 # ---- zero terminal SNR ---------------------------------------------------------------------------------------------
 
 
