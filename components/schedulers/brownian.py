@@ -65,6 +65,22 @@ def brownian_path(
     return SharedPath(seed, shape) if (low, high) == SHARED else BrownianTree(seed, shape, low, high, dtype)
 
 
+def path_seed(configured: int | Sequence[int] | None, generators: Any) -> int | list[int]:
+    """The seed of a batch's path, or one for each image: the configured, else what torch's generators were seeded with.
+
+    Where there are neither, torch's own generator draws one.
+    """
+    if configured is not None:
+        return configured if isinstance(configured, int) else list(configured)
+    if isinstance(generators, list | tuple):
+        return [generator.initial_seed() for generator in generators]
+    if generators is not None:
+        return generators.initial_seed()
+    import torch
+
+    return int(torch.randint(2**63 - 1, ()))
+
+
 class PathOfEach:
     """The paths of a batch's images, side by side."""
 

@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from components.schedulers.arrays import clipped, kind_of, like, listed, plain, standard_normal, weighted_sum
-from components.schedulers.brownian import brownian_path
+from components.schedulers.brownian import brownian_path, path_seed
 from components.schedulers.calls import STEP, StepOutput, called
 from components.schedulers.loop import Loop
 from components.schedulers.noise import variance_preserving
@@ -212,11 +212,7 @@ class Facade(OldNames):
         if loop.table.brownian is None:
             return standard_normal(sample, generator)
         if loop.path is None:
-            import torch
-
-            seed = self.config.get("noise_sampler_seed")  # type: ignore[attr-defined]
-            if seed is None:
-                seed = int(torch.randint(2**63 - 1, ())) if generator is None else generator.initial_seed()
+            seed = path_seed(self._values.get("noise_sampler_seed"), generator)  # type: ignore[attr-defined]
             loop.path = brownian_path(seed, sample.shape, *loop.table.brownian, dtype=sample.dtype)
         noise = loop.path.unit(loop.table.noise_span[row])
         return like(noise, sample) if kind_of(noise) == "numpy" else noise.to(sample.device)

@@ -2,41 +2,40 @@
 
 import json
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 from torch import Tensor, nn
 
 from components.torch_models.saving import FORMAT_VERSION, save_config
+from components.without_effect import QUICK, WithoutEffect
 
-logger = logging.getLogger(__name__)
-
-QUICK = "attention here is torch's own kernel, which is as quick and needs as little memory: nothing to do"
-TAKEN = {
-    "enable_gradient_checkpointing": "activations are kept: training takes more memory and gives the same gradients",
-    **dict.fromkeys(
-        (
-            "enable_xformers_memory_efficient_attention",
-            "set_use_memory_efficient_attention_xformers",
-            "set_attention_slice",
-            "set_attention_backend",
-            "set_attn_processor",
-            "fuse_qkv_projections",
+WITHOUT_EFFECT = WithoutEffect(
+    {
+        "enable_gradient_checkpointing": "activations are kept: training takes more memory, its gradients are the same",
+        **dict.fromkeys(
+            (
+                "enable_xformers_memory_efficient_attention",
+                "set_use_memory_efficient_attention_xformers",
+                "set_attention_slice",
+                "set_attention_backend",
+                "set_attn_processor",
+                "fuse_qkv_projections",
+            ),
+            QUICK,
         ),
-        QUICK,
+    },
+    (
+        "disable_gradient_checkpointing",
+        "disable_xformers_memory_efficient_attention",
+        "disable_freeu",
+        "reset_attention_backend",
+        "set_default_attn_processor",
+        "unfuse_qkv_projections",
     ),
-}
-"""Methods that change nothing here, and why: said once."""
-NOTHING_ON = (
-    "disable_gradient_checkpointing",
-    "disable_xformers_memory_efficient_attention",
-    "disable_freeu",
-    "reset_attention_backend",
-    "set_default_attn_processor",
-    "unfuse_qkv_projections",
+    logging.getLogger(__name__),
 )
-"""Methods that undo what is never done here."""
 
 
 class OldNames(nn.Module):
@@ -45,15 +44,14 @@ class OldNames(nn.Module):
     config: Any
     config_name = "config.json"
     is_gradient_checkpointing = False
-    _told: ClassVar[set[str]] = set()
 
     def __getattr__(self, name: str) -> Any:
         try:
             return super().__getattr__(name)
         except AttributeError:
             config: Mapping[str, Any] = self.__dict__.get("config") or {}
-            if name in TAKEN or name in NOTHING_ON:
-                return _taken(name)
+            if name in WITHOUT_EFFECT:
+                return WITHOUT_EFFECT.method(name)
             if not name.startswith("_") and name in config:
                 return config[name]
             raise
@@ -84,15 +82,6 @@ class OldNames(nn.Module):
     def save_config(self, folder: str | Path, **_: Any) -> None:
         """Write `config.json` alone."""
         save_config(Path(folder), type(self).__name__, self.config.to_dict())
-
-
-def _taken(name: str) -> Callable[..., None]:
-    def take(*_: Any, **__: Any) -> None:
-        if name in TAKEN and name not in OldNames._told:
-            OldNames._told.add(name)
-            logger.warning("%s: %s.", name, TAKEN[name])
-
-    return take
 
 
 def refuse(who: str, arguments: Mapping[str, Any]) -> None:

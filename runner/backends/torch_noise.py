@@ -124,20 +124,11 @@ class PathNoise(GeneratorNoise):
             self._started = True
             return super().draw(wanted)
         if self._path is None:
-            from components.schedulers.brownian import brownian_path
+            from components.schedulers.brownian import brownian_path, path_seed
 
             low, high = self._table.brownian  # type: ignore[misc]
-            self._path = brownian_path(self._seeds(), self.shape, low, high)
+            self._path = brownian_path(path_seed(self._seed, self.generators), self.shape, low, high)
         return torch.as_tensor(self._path.unit(next(self._spans)), dtype=torch.float32, device=self.device)
-
-    def _seeds(self) -> int | list[int]:
-        if self._seed is not None:
-            return self._seed if isinstance(self._seed, int) else list(self._seed)
-        if self.generators is None:
-            return int(torch.randint(2**63 - 1, ()))
-        if isinstance(self.generators, torch.Generator):
-            return self.generators.initial_seed()
-        return [generator.initial_seed() for generator in self.generators]
 
 
 class BrownianNoise(IndependentNoise):

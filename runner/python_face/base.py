@@ -24,7 +24,7 @@ from runner.pipelines.base import at_home
 from runner.plan import index_flags
 from runner.python_face.denoising import Denoising
 from runner.python_face.loading import load_components, open_pipeline, save_components
-from runner.python_face.old_names import NOTHING_ON, TAKEN, OldNames
+from runner.python_face.old_names import WITHOUT_EFFECT, OldNames
 from runner.python_face.placement import Placement
 from runner.python_face.wrapped import unwrapped
 
@@ -175,7 +175,7 @@ class DiffusionPipeline(Denoising, Placement, OldNames):
         return self._old_name(name)
 
     def __dir__(self) -> list[str]:
-        return sorted({*super().__dir__(), *self._components, *TAKEN, *NOTHING_ON})
+        return sorted({*super().__dir__(), *self._components, *WITHOUT_EFFECT})
 
     def __setattr__(self, name: str, value: Any) -> None:
         if name in (*self.kind.COMPONENTS, "scheduler"):

@@ -1,8 +1,7 @@
 """Names of the reference library's pipelines that old scripts use, beside loading, moving and calling.
 
-Three kinds: served here or by the other parts of a pipeline; taken without effect, which is said once (TAKEN) or need
-not be said (NOTHING_ON); and refused by name, with what to do instead (REFUSED). A test holds the three to be all of
-the reference library's public names.
+Three kinds: served here or by the other parts of a pipeline; taken without effect; and refused by name, with what to do
+instead. A test holds the three to be all of the reference library's public names.
 """
 
 from __future__ import annotations
@@ -21,40 +20,38 @@ from components.checkpoint import open_checkpoint
 from components.schedulers.base import Scheduler
 from components.schedulers.config import Config
 from components.torch_models.saving import FORMAT_VERSION
+from components.without_effect import QUICK, WithoutEffect
 from runner.backends.torch_guidance import guidance_embedding
 from runner.plan import checkpoint_source
 from runner.python_face.images import ImageProcessor, picture
 from runner.python_face.wrapped import unwrapped
 
-logger = logging.getLogger(__name__)
-
-QUICK = "attention here is torch's own kernel, which is as quick and needs as little memory: nothing to do"
-TAKEN = dict.fromkeys(
-    (
-        "enable_attention_slicing",
-        "enable_xformers_memory_efficient_attention",
-        "set_attention_slice",
-        "set_use_memory_efficient_attention_xformers",
-        "fuse_qkv_projections",
+WITHOUT_EFFECT = WithoutEffect(
+    dict.fromkeys(
+        (
+            "enable_attention_slicing",
+            "enable_xformers_memory_efficient_attention",
+            "set_attention_slice",
+            "set_use_memory_efficient_attention_xformers",
+            "fuse_qkv_projections",
+        ),
+        QUICK,
     ),
-    QUICK,
+    (
+        "disable_attention_slicing",
+        "disable_freeu",
+        "disable_lora",
+        "disable_xformers_memory_efficient_attention",
+        "remove_all_hooks",
+        "reset_device_map",
+        "unfuse_lora",
+        "unfuse_qkv_projections",
+        "unload_ip_adapter",
+        "unload_lora_weights",
+        "unload_textual_inversion",
+    ),
+    logging.getLogger(__name__),
 )
-"""Methods that change nothing here, and why."""
-
-NOTHING_ON = (
-    "disable_attention_slicing",
-    "disable_freeu",
-    "disable_lora",
-    "disable_xformers_memory_efficient_attention",
-    "remove_all_hooks",
-    "reset_device_map",
-    "unfuse_lora",
-    "unfuse_qkv_projections",
-    "unload_ip_adapter",
-    "unload_lora_weights",
-    "unload_textual_inversion",
-)
-"""Methods that undo what is never done here."""
 
 LORA = "LoRA weights are not served: merge them into the checkpoint's weights first, and load what comes of it"
 IP_ADAPTER = "image prompts (IP-Adapter) are not served"
@@ -129,20 +126,14 @@ class OldNames:
     name_or_path: str | None = None
     num_fused_loras = 0
     fused_loras: ClassVar[frozenset[str]] = frozenset()
-    _told: ClassVar[set[str]] = set()
 
     def _old_name(self, name: str) -> Any:
         """What an attribute that is nothing else stands for. Raises NotServed, AttributeError."""
-        if name in NOTHING_ON or name in TAKEN:
-            return lambda *_, **__: self._take(name)
+        if name in WITHOUT_EFFECT:
+            return WITHOUT_EFFECT.method(name)
         if name in REFUSED:
             raise NotServed(f"{type(self).__name__}.{name}: {REFUSED[name]}")
         raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
-
-    def _take(self, name: str) -> None:
-        if name in TAKEN and name not in self._told:
-            self._told.add(name)
-            logger.warning("%s: %s.", name, TAKEN[name])
 
     @classmethod
     def from_single_file(cls, *_: Any, **__: Any) -> Any:

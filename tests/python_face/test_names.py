@@ -16,7 +16,7 @@ import torch
 
 import runner
 from runner.python_face.arguments import NOT_SERVED, OLDER
-from runner.python_face.old_names import NOTHING_ON, REFUSED, TAKEN, NotServed
+from runner.python_face.old_names import REFUSED, WITHOUT_EFFECT, NotServed
 
 Pair = Callable[[str], tuple[Any, Any]]
 Family = Callable[[str], Path]
@@ -55,17 +55,17 @@ def test_each_name_is_served_or_taken_or_refused(pair: Pair, kind: str) -> None:
     ours, theirs = pair(kind)
     for name in sorted(public(type(theirs))):
         if name in REFUSED:
-            assert name not in TAKEN and name not in NOTHING_ON
+            assert name not in WITHOUT_EFFECT
             with pytest.raises(NotServed, match=f"{name}: "):
                 getattr(ours, name)()
         else:
             assert hasattr(ours, name), name
-    assert public(ours) >= {*TAKEN, *NOTHING_ON, *ours.components, "scheduler"}
+    assert public(ours) >= {*WITHOUT_EFFECT, *ours.components, "scheduler"}
 
 
 def test_the_lists_name_nothing_that_the_reference_library_has_not() -> None:
     theirs = {name for cls in KINDS.values() for name in public(getattr(diffusers, cls))}
-    assert {*TAKEN, *NOTHING_ON, *REFUSED} <= theirs
+    assert {*WITHOUT_EFFECT, *REFUSED} <= theirs
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -106,7 +106,7 @@ def test_configuration_and_components_read_alike(pair: Pair, kind: str) -> None:
 
 def test_what_is_taken_says_so_once(pair: Pair, caplog: pytest.LogCaptureFixture) -> None:
     ours, _ = pair("sd15")
-    type(ours)._told.clear()
+    WITHOUT_EFFECT.said.clear()
     for _ in range(2):
         ours.enable_attention_slicing("max")
         ours.enable_xformers_memory_efficient_attention(attention_op=None)

@@ -75,3 +75,23 @@ def test_the_clock_of_the_path_is_sigma_and_its_spans_meet() -> None:
     spans = table.noise_span[table.takes_noise]
     np.testing.assert_allclose(spans[1:, 0], spans[:-1, 1])
     assert table.brownian == (pytest.approx(spans.min()), pytest.approx(spans.max()))
+
+
+def test_a_loop_with_a_generator_for_each_image_has_a_path_for_each() -> None:
+    """Seeds of the configuration, one for each, do the same."""
+
+    def stepped(x: torch.Tensor, generator: object, **options: object) -> torch.Tensor:
+        scheduler = find_scheduler("dpmpp_sde")(**options)
+        scheduler.set_timesteps(3)
+        for t in scheduler.timesteps:
+            x = scheduler.step(0.1 * x, t, x, generator=generator).prev_sample
+        return x
+
+    x = torch.ones(2, 4, 8, 8)
+    generators = [torch.Generator().manual_seed(seed) for seed in (1, 2)]
+    both = stepped(x, generators)
+    torch.testing.assert_close(both, stepped(x, None, noise_sampler_seed=[1, 2]))
+    for i, generator in enumerate(generators):
+        torch.testing.assert_close(both[i : i + 1], stepped(x[:1], generator))
+    with pytest.raises(ValueError, match="1 seeds of Brownian paths are given for 2 images"):
+        stepped(x, generators[:1])

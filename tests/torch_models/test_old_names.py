@@ -11,7 +11,7 @@ import pytest
 import torch
 
 import components
-from components.torch_models.old_names import NOTHING_ON, TAKEN, OldNames
+from components.torch_models.old_names import WITHOUT_EFFECT
 
 SMALL: dict[str, dict[str, Any]] = {
     "UNet2DConditionModel": {
@@ -134,12 +134,12 @@ def test_sizes_and_options(pair: tuple[Any, Any]) -> None:
 
 @each("UNet2DModel")
 def test_switches_say_once_that_they_change_nothing(pair: tuple[Any, Any], caplog: pytest.LogCaptureFixture) -> None:
-    OldNames._told.clear()
+    WITHOUT_EFFECT.said.clear()
     with caplog.at_level(logging.WARNING):
-        for name in (*TAKEN, *TAKEN, *NOTHING_ON):
+        for name in (*WITHOUT_EFFECT, *WITHOUT_EFFECT):
             getattr(pair[0], name)()
-    assert [record.message.partition(":")[0] for record in caplog.records] == list(TAKEN)
-    assert all(any(hasattr(getattr(diffusers, net), name) for net in SMALL) for name in (*TAKEN, *NOTHING_ON))
+    assert [record.message.partition(":")[0] for record in caplog.records] == list(WITHOUT_EFFECT.why)
+    assert all(any(hasattr(getattr(diffusers, net), name) for net in SMALL) for name in WITHOUT_EFFECT)
 
 
 class TestLoading:
