@@ -10,7 +10,7 @@ import json
 import math
 from collections.abc import Iterable
 from functools import reduce
-from inspect import Parameter, Signature, cleandoc
+from inspect import Parameter, Signature, cleandoc, isfunction, signature, unwrap
 from operator import or_
 from pathlib import Path
 from typing import Any, Literal
@@ -93,6 +93,11 @@ def _literal(value: Any) -> str:
     return repr(value) if plain else "..."
 
 
+def _function(function: Any) -> str:
+    """A function as a stub has it; `cache` and the like are seen through."""
+    return f"def {function.__name__}{str(signature(function)).replace(chr(39), '')}: ..."
+
+
 def _as_ruff_sorts(entry: tuple[str, str]) -> tuple[Any, ...]:
     module, name = entry
     return module, not name[0].isupper(), name
@@ -102,12 +107,10 @@ def _schedulers_stub() -> tuple[list[tuple[str, str]], list[str]]:
     import components.schedulers as family
 
     imports = [(f"components.schedulers.{module}", name) for module, names in _PLAIN.items() for name in names]
-    lines = [
-        "",
-        "def scheduler_classes() -> dict[str, type[Scheduler]]: ...",
-        "def option_owners() -> dict[str, list[str]]: ...",
-        "def find_scheduler(name: str) -> type[Scheduler]: ...",
+    functions = [
+        one for one in map(unwrap, vars(family).values()) if isfunction(one) and one.__module__ == family.__name__
     ]
+    lines = ["", *(_function(one) for one in functions if not one.__name__.startswith("__"))]
     for name, cls in family.scheduler_classes().items():
         lines += ["", f"class {name}(Scheduler):", "    def __init__(", "        self,", "        *,"]
         for option in cls.options().values():
@@ -123,7 +126,7 @@ def _components_stub() -> tuple[list[tuple[str, str]], list[str]]:
     import components
     from components.schedulers import scheduler_classes
 
-    parts = [(module, name) for name, module in components._PARTS.items()]
+    parts = [(module, name) for name, module in vars(components)["_PARTS"].items()]
     return [*parts, *(("components.schedulers", name) for name in scheduler_classes())], []
 
 
@@ -131,7 +134,7 @@ def _runner_stub() -> tuple[list[tuple[str, str]], list[str]]:
     import runner
     from components.schedulers import scheduler_classes
 
-    imports = [(module, name) for name, module in runner._PIPELINES.items()]
+    imports = [(module, name) for name, module in vars(runner)["_PIPELINES"].items()]
     imports += [("components", name) for name in ("AutoencoderKL", "UNet2DConditionModel", "UNet2DModel")]
     return [*imports, *(("components.schedulers", name) for name in ("AysSchedules", *scheduler_classes()))], []
 

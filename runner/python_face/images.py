@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from components.outputs import Output
 from runner.errors import Problem, RecipeError, nearest
 
 if TYPE_CHECKING:
@@ -15,23 +17,19 @@ if TYPE_CHECKING:
 OUTPUT_TYPES = ("pil", "np", "pt", "latent")
 
 
-class ImagePipelineOutput(NamedTuple):
+@dataclass(eq=False)
+class ImagePipelineOutput(Output):
     """`output.images`, `output["images"]` and `output[0]` are the same."""
 
     images: Any
 
-    def __getitem__(self, key: Any) -> Any:
-        return getattr(self, key) if isinstance(key, str) else tuple(self)[key]
 
-
-class StableDiffusionPipelineOutput(NamedTuple):
+@dataclass(eq=False)
+class StableDiffusionPipelineOutput(Output):
     """As `ImagePipelineOutput`; `nsfw_content_detected` is None, as no safety checker is run."""
 
     images: Any
     nsfw_content_detected: list[bool] | None = None
-
-    def __getitem__(self, key: Any) -> Any:
-        return getattr(self, key) if isinstance(key, str) else tuple(self)[key]
 
 
 def output_problems(output_type: Any, allowed: tuple[str, ...] = OUTPUT_TYPES) -> Iterator[Problem]:

@@ -90,7 +90,7 @@ class PromptPipeline(PromptOldNames, DiffusionPipeline):
         wish = replace(call.wish, height=height, width=width)
         conditioning = self._encoded(call.prompts, wish, guidance, call.count, call.embeds)
         factor = self.kind.vae_factor(configs)
-        size = (height // factor, width // factor) if call.latents is None else tuple(call.latents.shape[2:])
+        rows, columns = (height // factor, width // factor) if call.latents is None else call.latents.shape[2:]
         batch = len(conditioning.positive)  # type: ignore[arg-type]
         old, every = call.older.get("callback"), call.older.get("callback_steps") or 1
         calling = None
@@ -99,7 +99,7 @@ class PromptPipeline(PromptOldNames, DiffusionPipeline):
         latents = self._denoise(
             backend,
             table,
-            (batch, self.kind.latent_channels(configs), *size),
+            (batch, self.kind.latent_channels(configs), rows, columns),
             conditioning,
             guidance,
             call.generator,

@@ -303,6 +303,7 @@ def test_outputs_read_by_name_by_key_and_by_index(pair: Pair) -> None:
     call: dict[str, Any] = {"num_inference_steps": 1, "output_type": "latent"}
     output = ours("a cat", **call)
     assert output.images is output["images"] is output[0] and output.nsfw_content_detected is None
+    assert list(output.keys()) == ["images", "nsfw_content_detected"] and output.to_tuple()[0] is output.images
     images, flags = ours("a cat", return_dict=False, **call)
     assert images.shape == (1, 4, 8, 8) and flags is None
     assert len(pair("sdxl")[0]("a cat", return_dict=False, **call)) == 1
