@@ -107,10 +107,9 @@ def _schedulers_stub() -> tuple[list[tuple[str, str]], list[str]]:
     import components.schedulers as family
 
     imports = [(f"components.schedulers.{module}", name) for module, names in _PLAIN.items() for name in names]
-    functions = [
-        one for one in map(unwrap, vars(family).values()) if isfunction(one) and one.__module__ == family.__name__
-    ]
-    lines = ["", *(_function(one) for one in functions if not one.__name__.startswith("__"))]
+    values = map(unwrap, vars(family).values())
+    functions = [value for value in values if isfunction(value) and value.__module__ == family.__name__]
+    lines = ["", *(_function(one) for one in functions if not one.__name__.startswith("_"))]
     for name, cls in family.scheduler_classes().items():
         lines += ["", f"class {name}(Scheduler):", "    def __init__(", "        self,", "        *,"]
         for option in cls.options().values():
