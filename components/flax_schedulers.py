@@ -25,7 +25,9 @@ from components.schedulers import scheduler_classes
 from components.schedulers.arrays import clipped
 from components.schedulers.base import Scheduler
 from components.schedulers.config import Config
+from components.schedulers.loop import Loop
 from components.schedulers.noise import TrainingClock
+from components.schedulers.schedule import Schedule
 from components.schedulers.tableau import Clip, Tableau
 
 
@@ -43,20 +45,22 @@ class CommonState:
 
 @struct.dataclass
 class RowState:
-    """The numbers of the table's rows, as in Tableau: (N,), (N, 2), (N, R, R + 3), (N, 2)."""
+    """The numbers of the table's rows, as in Tableau: (N,), (N, 2), (N, R, R + 3), (N, 2); and where steps start."""
 
     input_scale: Array
     to_x0: Array
     update: Array
     log_std: Array
     takes_noise: Array
+    starts: Array
 
 
 @struct.dataclass
 class SchedulerState:
     """Where a run stands. `row` is -1 before the first step, `history` (R - 1, *sample) None until a shape is known.
 
-    `scheduler` is whose state it is; the clip and the source of the noise are the same in every row.
+    `scheduler` is whose state it is, `run` its schedule and options of a run; the clip and the source of the noise are
+    the same in every row.
     """
 
     common: CommonState | None
@@ -69,6 +73,7 @@ class SchedulerState:
     num_inference_steps: int | None = struct.field(pytree_node=False, default=None)
     clip: Clip | None = struct.field(pytree_node=False, default=None)
     noise: str = struct.field(pytree_node=False, default="none")
+    run: Any = struct.field(pytree_node=False, default=None)
 
 
 class FlaxSchedulerOutput(NamedTuple):
@@ -158,29 +163,39 @@ class FlaxScheduler:
 
         Raises SchedulerConfigError (a ValueError) for an unfit schedule.
         """
-        table = self.plain.tableau(
-            num_inference_steps, timesteps=timesteps, sigmas=sigmas, run=self.plain.with_run(**run)
-        )
+        told, levels = (None if values is None else tuple(values) for values in (timesteps, sigmas))
+        schedule, options = Schedule(num_inference_steps, told, levels), self.plain.with_run(**run)
+        table = self.plain.table_of(schedule, options)
         whole = np.array_equal(table.timestep, np.round(table.timestep))
-        x0_is_read = (table.update[..., table.registers + 1] != 0).any(-1, keepdims=True)
         return SchedulerState(
             state.common,
             jnp.float32(table.init_noise_sigma),
             jnp.asarray(table.timestep, jnp.int32 if whole else jnp.float32),
-            rows=RowState(
-                input_scale=_numbers(table.input_scale),
-                to_x0=_numbers(np.where(x0_is_read, table.to_x0, 0.0)),  # 0 · inf is no 0
-                update=_numbers(table.update),
-                log_std=_numbers(table.log_std),
-                takes_noise=jnp.asarray(table.takes_noise),
-            ),
+            rows=_rows_of(table),
             row=jnp.int32(-1),
             history=jnp.zeros((table.registers - 1, *shape)) if shape else None,
             scheduler=self,
             num_inference_steps=table.steps,
             clip=table.clip,
             noise=_kind_of_noise(table),
+            run=(schedule, options),
         )
+
+    def set_begin_index(self, state: SchedulerState, begin_index: int) -> SchedulerState:
+        """The state of a run that begins at this row of its timesteps: the rest is a run of its own, without history.
+
+        Raises ValueError for a row in the middle of a step, and where there is no run.
+        """
+        if state.run is None:
+            raise ValueError(NO_RUN)
+        schedule, options = state.run
+        loop = Loop(self.plain.running(options), schedule)
+        loop.begin(begin_index)
+        loop.take(loop.handed[begin_index])
+        before = jax.tree.map(lambda values: values[: loop.first], _rows_of(loop.whole))
+        rows = jax.tree.map(lambda *parts: jnp.concatenate(parts), before, _rows_of(loop.table))
+        history = None if state.history is None else jnp.zeros_like(state.history)
+        return state.replace(rows=rows, row=jnp.int32(begin_index), history=history)  # type: ignore[attr-defined]
 
     # ---- a loop's body ---------------------------------------------------------------------------------------------
 
@@ -203,13 +218,15 @@ class FlaxScheduler:
         """One row: x and the network's answer at its level → x at the next one.
 
         Args:
-            timestep: of the first call says where to begin; rows then follow one another.
+            timestep: of the first call says where to begin; rows then follow one another. Under jit a method that
+                looks back begins late after `set_begin_index` alone, since a traced timestep is no number yet.
             key: of jax.random, another one for each call, where the scheduler draws noise.
             noise: a draw of the caller's own in place of the key's.
 
         Raises:
             ValueError: there is no run yet, or the noise cannot be drawn.
         """
+        state = self._begun(state, timestep)
         rows, n = _place(state, timestep)
         variance = None
         if model_output.shape[1] == 2 * sample.shape[1]:  # a network that predicts a variance as well
@@ -228,6 +245,14 @@ class FlaxScheduler:
         moved = state.replace(row=n + 1, history=new[1:])  # type: ignore[attr-defined]
         return FlaxSchedulerOutput(new[0].astype(sample.dtype), moved)
 
+    def _begun(self, state: SchedulerState, timestep: Any) -> SchedulerState:
+        """The state at its first row, where that is a number and not traced."""
+        numbers = not any(isinstance(value, jax.core.Tracer) for value in (state.row, state.timesteps, timestep))
+        if not numbers or state.row is None or state.row >= 0 or state.timesteps is None:
+            return state
+        _, n = _place(state, timestep)
+        return state if n == 0 else self.set_begin_index(state, int(n))
+
     def _drawn(self, state: SchedulerState, x: Array, key: Array | None) -> Array:
         if state.noise == "none":
             return jnp.zeros_like(x)
@@ -241,15 +266,37 @@ class FlaxScheduler:
         """x at these timesteps (B,), in the scale this solver keeps x in: alpha x0 + sigma noise."""
         if state.common is None:
             return self.plain.add_noise(original_samples, noise, timesteps)
-        alpha, sigma = _levels(state.common.levels, timesteps, original_samples)
+        alpha, sigma = self._levels(state.common.levels, timesteps, original_samples)
         return alpha * original_samples + sigma * noise
 
     def get_velocity(self, state: SchedulerState, sample: Array, noise: Array, timesteps: Any) -> Array:
         """v = alpha noise - sigma x0 (arXiv 2202.00512), on the variance-preserving scale."""
         if state.common is None:
             return self.plain.get_velocity(sample, noise, timesteps)
-        alpha, sigma = _levels(state.common.unit_levels, timesteps, sample)
+        alpha, sigma = self._levels(state.common.unit_levels, timesteps, sample)
         return alpha * noise - sigma * sample
+
+    def _levels(self, table: Array, timesteps: Any, like: Array) -> tuple[Array, Array]:
+        """alpha and sigma at whole timesteps, to be multiplied with `like` (B, …); ValueError beyond the clock."""
+        if not isinstance(timesteps, jax.core.Tracer):
+            self.plain.sigma_told(np.ravel(timesteps).astype(np.float64))
+        found = table[jnp.asarray(timesteps).reshape(-1)].reshape(-1, *[1] * (like.ndim - 1), 2)
+        return found[..., 0].astype(like.dtype), found[..., 1].astype(like.dtype)
+
+
+NO_RUN = "there is no run yet: state = scheduler.set_timesteps(state, num_inference_steps)"
+
+
+def _rows_of(table: Tableau) -> RowState:
+    x0_is_read = (table.update[..., table.registers + 1] != 0).any(-1, keepdims=True)
+    return RowState(
+        input_scale=_numbers(table.input_scale),
+        to_x0=_numbers(np.where(x0_is_read, table.to_x0, 0.0)),  # 0 · inf is no 0
+        update=_numbers(table.update),
+        log_std=_numbers(table.log_std),
+        takes_noise=jnp.asarray(table.takes_noise),
+        starts=jnp.asarray(np.diff(table.step, prepend=-1) != 0),
+    )
 
 
 def _numbers(values: np.ndarray) -> Array:
@@ -265,15 +312,10 @@ def _kind_of_noise(table: Tableau) -> str:
 def _place(state: SchedulerState, timestep: Any) -> tuple[RowState, Array]:
     """The rows of the run, and the next one's number: at the start the one that is told this timestep."""
     if state.rows is None or state.row is None or state.timesteps is None:
-        raise ValueError("there is no run yet: state = scheduler.set_timesteps(state, num_inference_steps)")
-    first = 0 if timestep is None else jnp.abs(state.timesteps - timestep).argmin()
+        raise ValueError(NO_RUN)
+    apart = 0 if timestep is None else jnp.abs(state.timesteps - timestep)
+    first = jnp.where(state.rows.starts, apart, jnp.inf).argmin()
     return state.rows, jnp.where(state.row < 0, first, state.row)
-
-
-def _levels(table: Array, timesteps: Any, like: Array) -> tuple[Array, Array]:
-    """alpha and sigma at whole timesteps, to be multiplied with `like` (B, …)."""
-    found = table[jnp.asarray(timesteps).reshape(-1)].reshape(-1, *[1] * (like.ndim - 1), 2)
-    return found[..., 0].astype(like.dtype), found[..., 1].astype(like.dtype)
 
 
 @cache

@@ -183,3 +183,52 @@ class TestRefused:
         state = scheduler.set_timesteps(scheduler.create_state(), 5)
         with pytest.raises(ValueError, match=rf"Flax{name} draws from a Brownian path: give its draws as noise="):
             scheduler.step(state, X, state.timesteps[0], X, jax.random.key(0))  # type: ignore[index]
+
+
+LATE = ["HeunDiscreteScheduler", "PNDMScheduler", "LMSDiscreteScheduler", "UniPCMultistepScheduler", "DDIMScheduler"]
+
+
+def late_by_the_plain_one(name: str, steps: int, row: int) -> np.ndarray:
+    scheduler = scheduler_classes()[name](**SD)
+    scheduler.set_timesteps(steps)
+    x = jnp.asarray(X)
+    for t in scheduler.timesteps[row:]:
+        x = scheduler.step(network(scheduler.scale_model_input(x, t), float(t)), t, x).prev_sample
+    return np.asarray(x)
+
+
+@pytest.mark.parametrize("name", LATE)
+def test_a_run_begins_late_as_the_plain_schedulers_does(name: str) -> None:
+    """In a loop of the caller's by its first timestep, and under jit after `set_begin_index`."""
+    row = 6 if name == "HeunDiscreteScheduler" else 13 if name == "PNDMScheduler" else 4
+    expected = late_by_the_plain_one(name, 9, row)
+    scheduler = flax_scheduler(f"Flax{name}")(**SD)
+    start = scheduler.set_timesteps(scheduler.create_state(), 9, shape=X.shape)
+    assert start.timesteps is not None
+    x, state = jnp.asarray(X), start
+    for t in start.timesteps[row:]:
+        x, state = scheduler.step(state, network(scheduler.scale_model_input(state, x, t), t), t, x)
+    np.testing.assert_allclose(x, expected, atol=2e-5 * np.abs(expected).max())
+
+    @jax.jit
+    def rest(x: Array, state: SchedulerState) -> Array:
+        def step(n: Array, carry: tuple[Array, SchedulerState]) -> tuple[Array, SchedulerState]:
+            x, state = carry
+            t = state.timesteps[n]  # type: ignore[index]
+            return tuple(scheduler.step(state, network(scheduler.scale_model_input(state, x, t), t), t, x))  # type: ignore
+
+        return lax.fori_loop(row, len(state.timesteps), step, (x, state))[0]  # type: ignore[arg-type]
+
+    compiled = rest(jnp.asarray(X), scheduler.set_begin_index(start, row))
+    np.testing.assert_allclose(compiled, expected, atol=2e-5 * np.abs(expected).max())
+
+
+def test_no_run_begins_inside_a_step_and_no_noise_is_added_beyond_the_clock() -> None:
+    scheduler = flax_scheduler("FlaxHeunDiscreteScheduler")(**SD)
+    state = scheduler.create_state()
+    with pytest.raises(ValueError, match="there is no run yet"):
+        scheduler.set_begin_index(state, 0)
+    with pytest.raises(ValueError, match="begin_index is 3, in the middle of a step"):
+        scheduler.set_begin_index(scheduler.set_timesteps(state, 5), 3)
+    with pytest.raises(ValueError, match="is beyond the training clock, which runs from 0 to 999"):
+        scheduler.add_noise(state, jnp.asarray(X), jnp.asarray(X), jnp.asarray([1500, 3]))

@@ -1,9 +1,12 @@
-"""A scheduler's whole configuration as a value that nobody can change. Knows no scheduler."""
+"""A scheduler's whole configuration as a value that nobody can change, and where its file is. Knows no scheduler."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any, NoReturn
+
+CONFIG_NAME = "scheduler_config.json"
 
 UNCHANGED = "a configuration cannot be changed: make another with"
 
@@ -40,3 +43,19 @@ class Config(dict[str, Any]):
 
     def __repr__(self) -> str:
         return f"Config({dict(self)!r})"
+
+
+def find_file(repo: str | Path, subfolder: str | None = None, **hub: Any) -> Path:
+    """`repo/subfolder/scheduler_config.json` of a folder or hub repository; `repo`, where that is a file.
+
+    Raises CheckpointError where there is none.
+    """
+    from components.checkpoint import open_checkpoint
+
+    path = Path(repo)
+    if path.is_dir():
+        inner = path / (subfolder or "") / CONFIG_NAME
+        return inner if inner.exists() else path / CONFIG_NAME
+    if path.exists():
+        return path
+    return open_checkpoint(repo, **hub, need_index=False).component("scheduler", subfolder=subfolder).config_path

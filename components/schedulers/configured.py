@@ -10,15 +10,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
-from components.schedulers.config import Config
+from components.schedulers.config import CONFIG_NAME, Config, find_file
 from components.schedulers.inheritance import class_in, inherit
 from components.schedulers.options import SIGMA_FLAGS, Option, OptionProblem, SchedulerConfigError, as_yaml, check
 
 if TYPE_CHECKING:
     from components.schedulers.base import RunOptions, Scheduler
     from components.schedulers.schedule import Schedule
-
-CONFIG_NAME = "scheduler_config.json"
 
 
 class Configured:
@@ -121,17 +119,10 @@ class Configured:
 
         `options` come on top. Raises CheckpointError where there is no such file.
         """
-        from components.checkpoint import open_checkpoint
         from components.component_files import read_json
 
-        path = Path(repo)
-        if path.is_dir():
-            inner = path / (subfolder or "") / CONFIG_NAME
-            path = inner if inner.exists() else path / CONFIG_NAME
-        elif not path.exists():
-            hub = {"revision": revision, "cache_dir": cache_dir, "token": token, "local_files_only": local_files_only}
-            checkpoint = open_checkpoint(repo, **hub, need_index=False)  # type: ignore[arg-type]
-            path = checkpoint.component("scheduler", subfolder=subfolder).config_path
+        hub = {"revision": revision, "cache_dir": cache_dir, "token": token, "local_files_only": local_files_only}
+        path = find_file(repo, subfolder, **hub)
         try:
             return cls.from_config(read_json(path), **options)
         except SchedulerConfigError as error:

@@ -81,12 +81,13 @@ class Facade(OldNames):
             raise ValueError(
                 f"num_train_timesteps is {num_train_timesteps}, but this scheduler's clock has {len(self)}"
             )
-        scheduler, listing = self.under(**run), {"timesteps": listed(timesteps), "sigmas": listed(sigmas)}  # type: ignore[attr-defined]
+        scheduler, told, levels = self.under(**run), listed(timesteps), listed(sigmas)
         if original_inference_steps is not None:
             scheduler = scheduler.corrected({"original_inference_steps": original_inference_steps})
-        if self.fits == "flow" and not self.ascending and listing["sigmas"] and not listing["timesteps"]:  # type: ignore[attr-defined]
-            scheduler, num_inference_steps = scheduler.visiting(listing.pop("sigmas"), num_inference_steps)
-        self._loop = Loop(scheduler, Schedule(num_inference_steps, **listing), device)
+        if self.fits == "flow" and not self.ascending and levels and not told:  # type: ignore[attr-defined]
+            scheduler, num_inference_steps = scheduler.visiting(levels, num_inference_steps)
+            levels = None
+        self._loop = Loop(scheduler, Schedule(num_inference_steps, told, levels), device)
 
     def under(self, **options: Any) -> Any:
         """This scheduler with these options of a run; None leaves one as it is. Raises TypeError for an unknown name.
@@ -239,21 +240,21 @@ class Facade(OldNames):
 
     def _levels_of(self, timesteps: Any, array: Any, variance_preserving_scale: bool = False) -> tuple[Any, Any]:
         t = np.ravel(timesteps.tolist() if hasattr(timesteps, "tolist") else timesteps).astype(np.float64)
-        if variance_preserving_scale:
-            pairs = variance_preserving(self.sigma_told(t))
-        else:
-            pairs = np.transpose([self._level_at(one) for one in t]) if len(t) else np.empty((2, 0))
+        pairs = variance_preserving(self.sigma_told(t)) if variance_preserving_scale else self._read_at(t).T
         shape = (-1,) + (1,) * (array.ndim - 1)
         return tuple(like(values.reshape(shape), array) for values in pairs)  # type: ignore[return-value]
 
-    def _level_at(self, timestep: float) -> Any:
-        """(alpha, sigma) in the solver's own scale."""
-        row = None if self._loop is None else self._loop.place_of(timestep)
-        if self._loop is not None and row is not None:
-            return self._loop.whole.read[row]
-        told, ends = np.array([timestep]), np.append(self.sigma_told(np.array([timestep])), 0)
-        level = self.levels(told, ends).levels  # type: ignore[attr-defined]
-        return level.alpha[0], level.sigma[0]
+    def _read_at(self, timesteps: np.ndarray) -> np.ndarray:
+        """(B, 2) alpha and sigma, in the solver's own scale."""
+        read, on_clock = np.empty((len(timesteps), 2)), np.ones(len(timesteps), bool)
+        if self._loop is not None:
+            for n, t in enumerate(timesteps):
+                if (row := self._loop.place_of(t)) is not None:
+                    read[n], on_clock[n] = self._loop.whole.read[row], False
+        told = timesteps[on_clock]
+        levels = self.levels(told, np.append(self.sigma_told(told), 0)).levels  # type: ignore[attr-defined]
+        read[on_clock] = np.stack([levels.alpha[:-1], levels.sigma[:-1]], -1)
+        return read
 
     def sigma_told(self, timesteps: np.ndarray) -> np.ndarray:
         """The clock's sigma where the network is told these. Raises ValueError beyond the clock's ends."""

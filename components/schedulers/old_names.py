@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from components.schedulers.config import CONFIG_NAME, find_file
 from components.schedulers.loop import Loop
 from components.schedulers.noise import TrainingClock
 from components.schedulers.schedule import Grid, Schedule
@@ -22,7 +23,7 @@ class OldNames:
 
     _loop: Loop | None = None
     _clock_run: Loop | None = None
-    config_name = "scheduler_config.json"
+    config_name = CONFIG_NAME
 
     @property
     def _unasked(self) -> Loop:
@@ -189,6 +190,13 @@ class OldNames:
         made = type(self).from_config(self, **options)  # type: ignore[attr-defined]
         vars(self).clear()
         vars(self).update(vars(made))
+
+    @classmethod
+    def load_config(cls, repo: str | Path, subfolder: str | None = None, **hub: Any) -> dict[str, Any]:
+        """What the file of a folder or hub repository says, for `from_config` of any class. Raises CheckpointError."""
+        from components.component_files import read_json
+
+        return read_json(find_file(repo, subfolder, **hub))
 
     def save_config(self, save_directory: str | Path, **options: Any) -> None:
         """Write scheduler_config.json into this folder: `save_pretrained`."""

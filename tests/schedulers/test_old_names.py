@@ -404,6 +404,13 @@ def test_the_reference_takes_a_configuration_of_ours() -> None:
             change(ours.config)
 
 
+def test_a_file_is_read_for_a_class_to_be_made_from(tmp_path: Path) -> None:
+    diffusers.PNDMScheduler(skip_prk_steps=True, beta_end=0.012).save_pretrained(tmp_path / "scheduler")
+    read = EulerDiscreteScheduler.load_config(tmp_path, subfolder="scheduler")
+    assert read == diffusers.EulerDiscreteScheduler.load_config(tmp_path / "scheduler")
+    assert EulerDiscreteScheduler.from_config(read).config.beta_end == 0.012
+
+
 def test_options_are_registered_in_place() -> None:
     """As training scripts set the prediction type of a loaded scheduler."""
     scheduler = DDPMScheduler(beta_end=0.012)
