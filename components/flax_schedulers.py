@@ -20,6 +20,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import struct
 from jax import Array
+from jax.core import Tracer
 
 from components.schedulers import scheduler_classes
 from components.schedulers.arrays import clipped
@@ -247,7 +248,7 @@ class FlaxScheduler:
 
     def _begun(self, state: SchedulerState, timestep: Any) -> SchedulerState:
         """The state at its first row, where that is a number and not traced."""
-        numbers = not any(isinstance(value, jax.core.Tracer) for value in (state.row, state.timesteps, timestep))
+        numbers = not any(isinstance(value, Tracer) for value in (state.row, state.timesteps, timestep))
         if not numbers or state.row is None or state.row >= 0 or state.timesteps is None:
             return state
         _, n = _place(state, timestep)
@@ -278,7 +279,7 @@ class FlaxScheduler:
 
     def _levels(self, table: Array, timesteps: Any, like: Array) -> tuple[Array, Array]:
         """alpha and sigma at whole timesteps, to be multiplied with `like` (B, …); ValueError beyond the clock."""
-        if not isinstance(timesteps, jax.core.Tracer):
+        if not isinstance(timesteps, Tracer):
             self.plain.sigma_told(np.ravel(timesteps).astype(np.float64))
         found = table[jnp.asarray(timesteps).reshape(-1)].reshape(-1, *[1] * (like.ndim - 1), 2)
         return found[..., 0].astype(like.dtype), found[..., 1].astype(like.dtype)

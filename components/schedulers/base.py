@@ -48,7 +48,7 @@ class RunOptions:
     mu: float | None = None
     shared_path: bool = False  # draws are increments of one Brownian path for all samplers and any number of steps
     unshifted: tuple[float, ...] | None = None  # levels of a flow in place of even ones, before any shift
-    plain_start: bool = False  # begun late, a method takes one row a step, and not those by which it starts
+    same_rows: bool = False  # begun late, a method has the rows of the whole run, and not those by which it starts
 
 
 class Scheduler(Configured, Facade):

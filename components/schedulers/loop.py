@@ -91,7 +91,7 @@ class Loop:
         """The table of a run from this row on."""
         step = int(self.whole.step[row])
         if self.remembers and step:
-            late, run = replace(self.schedule, begin=step), replace(self.scheduler.run, plain_start=True)
+            late, run = replace(self.schedule, begin=step), replace(self.scheduler.run, same_rows=True)
             self.table, self.first = self.scheduler.table_of(late, run), row
         else:
             self.table, self.first = self.whole, 0

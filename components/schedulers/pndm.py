@@ -49,9 +49,11 @@ class PNDMScheduler(Scheduler):
         return "averages of v belong to no one level" if self.prediction_type == "v_prediction" else ""
 
     def rows(self, grid: Grid, run: RunOptions) -> Iterable[Rows]:
-        first = known = done = 0
-        if not (run.plain_start and grid.begin):
-            first, known, done = yield from self._trapezoid(grid) if self.skip_prk_steps else self._runge_kutta(grid)
+        # A run that begins late starts anew, or has the rows that the whole run has from there.
+        begin, count = (grid.begin, len(grid.whole)) if run.same_rows else (0, len(grid))
+        left = max(min(3, count - 1) - begin, 0)
+        start = self._trapezoid(grid, begin) if self.skip_prk_steps else self._runge_kutta(grid, left)
+        first, known, done = yield from start
         for later, order in alike(np.minimum(np.arange(len(grid) - done) + known + 1, 4)):
             i = done + later
             at, to = grid[i], grid[i + 1]
@@ -64,8 +66,10 @@ class PNDMScheduler(Scheduler):
 
         return update
 
-    def _trapezoid(self, grid: Grid) -> Start:
+    def _trapezoid(self, grid: Grid, begin: int) -> Start:
         """Step 0 in two evaluations: there, and again from the start with the mean of both outputs."""
+        if begin:
+            return 0, 0, 0
         at, to = grid[:1], grid[1:2]
         zero = np.zeros(1, np.int64)
 
@@ -82,9 +86,8 @@ class PNDMScheduler(Scheduler):
         yield Rows(zero + 1, to, to, again, zero)
         return 2, 1, 1
 
-    def _runge_kutta(self, grid: Grid) -> Start:
-        """Up to three steps of four evaluations each (eq. 13)."""
-        steps = min(3, len(grid) - 1)
+    def _runge_kutta(self, grid: Grid, steps: int) -> Start:
+        """Steps of four evaluations each (eq. 13)."""
         for k in range(steps):
             at, to, row = grid[k : k + 1], grid[k + 1 : k + 2], np.array([4 * k])
             middle = self._between(at, to)

@@ -52,7 +52,7 @@ def begun(name: str, config: Config, steps: int, begin: int, said: bool) -> tupl
 def assert_a_loop_begins(name: str, config: Config, steps: int, begin: int, said: bool) -> None:
     """Every row of a late loop is the late table's; and the reference's, where that has the same rows."""
     scheduler, row = begun(name, config, steps, begin, said)
-    run: Any = scheduler.with_run(plain_start=True)
+    run: Any = scheduler.with_run(same_rows=True)
     table = type(scheduler)(**configured(name, config)[1]).tableau(steps, begin=begin, run=run)
     told = scheduler.timesteps
     with known_draws():
