@@ -10,6 +10,8 @@ from typing import Any, ClassVar, NamedTuple, Self
 
 from components.config_values import DEEPEST, ModelConfig, only, within
 
+SCALING_FACTOR = 0.18215  # of Stable Diffusion's first autoencoder
+
 
 @dataclass(frozen=True, kw_only=True)
 class AutoencoderKLConfig(ModelConfig):
@@ -30,7 +32,7 @@ class AutoencoderKLConfig(ModelConfig):
     latent_channels: int = 4
     norm_num_groups: int = 32
     sample_size: int | tuple[int, int] = 32
-    scaling_factor: float | None = 0.18215
+    scaling_factor: float | None = SCALING_FACTOR
     shift_factor: float | None = None
     latents_mean: tuple[float, ...] | None = None
     latents_std: tuple[float, ...] | None = None
@@ -53,7 +55,7 @@ class AutoencoderKLConfig(ModelConfig):
     @property
     def latent_scale(self) -> float:
         """What latents are multiplied by for the U-Net."""
-        return type(self).scaling_factor if self.scaling_factor is None else self.scaling_factor
+        return SCALING_FACTOR if self.scaling_factor is None else self.scaling_factor
 
     @property
     def tile_size(self) -> int:
