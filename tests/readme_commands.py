@@ -73,6 +73,7 @@ LISTED: dict[str, Listed] = {
     ".venv/bin/pip install -c constraints.txt '.[ray]'": INSTALLS,
     ".venv/bin/pip install -c constraints.txt '.[slurm]'": INSTALLS,
     "run recipe=ays_sdxl": on_the_hub("ays_sdxl"),
+    "run recipe=flax_parallel": on_the_hub("flax_parallel"),
     "recipe cat NAME": form("cat", "recipe cat shapes"),
     "recipe cp NAME FILE": form("cp", "recipe cp shapes copy.yaml"),
     "recipe check NAME… | --all": form("check", "recipe check shapes sd15", "recipe check --all"),
