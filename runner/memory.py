@@ -60,7 +60,7 @@ def estimate_peak(plan: Plan, batch: int | None = None) -> Peak:
     held = 4 if device == "cpu" else width
     backend = ABILITIES[plan.recipe.backend.name]
     _, height, columns = plan.latent_shape
-    config, inputs = plan.configs["unet"], count * _calls(plan)
+    config, inputs = plan.configs[plan.family.network], count * _calls(plan)
     unet = unet_elements(config, (height, columns), count=inputs, scores=backend.whole_scores)
     if isinstance(config, UNet2DConditionConfig) and backend.keeps_context:
         unet += context_elements(config, CLIP_TOKENS, count=inputs)
@@ -92,7 +92,7 @@ def device_type(plan: Plan) -> str:
 
 def _calls(plan: Plan) -> int:
     """Inputs of the network for one image: with the prompt, and without where guidance compares the two."""
-    return 2 if plan.guidance.doubles and "text_encoder" in plan.pipeline.COMPONENTS else 1
+    return 2 if plan.guidance.doubles and plan.family.encoders else 1
 
 
 def _resident(plan: Plan, weights: Mapping[str, int], width: int, device: str) -> int:
@@ -108,7 +108,7 @@ def _resident(plan: Plan, weights: Mapping[str, int], width: int, device: str) -
 
 def _decoding(plan: Plan, count: int, width: int, device: str, scores: bool) -> int:
     pictures = count * 3 * plan.height * plan.width * 4
-    vae = plan.configs.get("vae")
+    vae = plan.configs.get(plan.family.autoencoder or "")
     if not isinstance(vae, AutoencoderKLConfig):
         return 2 * pictures
     choice = plan.recipe.backend

@@ -19,9 +19,9 @@ from components.schedulers import SchedulerConfigError
 from runner import needs
 from runner.backends.abilities import ABILITIES
 from runner.errors import Problem, RecipeError, nearest
+from runner.families import Configs, Family, Wish
+from runner.families.serving import find_family
 from runner.network_facts import misstated, remarks, stated
-from runner.pipelines.base import Configs, Pipeline, Wish
-from runner.pipelines.serving import find_pipeline
 from runner.provenance import physical_cores
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ class Plan:
     """
 
     recipe: Recipe
-    pipeline: Pipeline = field(repr=False)
+    family: Family = field(repr=False)
     checkpoint: Checkpoint
     components: Mapping[str, ComponentFiles] = field(repr=False)
     configs: Configs = field(repr=False)
@@ -74,7 +74,6 @@ class Plan:
     guidance: Guidance
     height: int
     width: int
-    vae_factor: int
     latent_shape: tuple[int, int, int]
     batches: tuple[Batch, ...]
     device: str
@@ -85,10 +84,10 @@ class Plan:
 
 @dataclass(frozen=True)
 class Source:
-    """A checkpoint opened for planning: which pipeline serves it, its components' files and configurations."""
+    """A checkpoint opened for planning: which family it is of, its components' files and configurations."""
 
     checkpoint: Checkpoint
-    pipeline: Pipeline
+    family: Family
     components: Mapping[str, ComponentFiles]
     configs: Configs
 
@@ -114,19 +113,20 @@ class Planner:
         if to_run and (lacking := needs.for_drawing(recipe)):
             raise RecipeError(lacking)
         source = self._once((recipe.checkpoint.files,), lambda: _open_source(recipe))
-        pipeline, components, configs = source.pipeline, source.components, source.configs
-        default_height, default_width = pipeline.default_size(configs)
-        factor = pipeline.vae_factor(configs)
+        family, components, configs = source.family, source.components, source.configs
+        default_height, default_width = family.size(configs)
+        space = family.latents(configs)
         height, width = recipe.height or default_height, recipe.width or default_width
         problems = [
-            *pipeline.problems(recipe, configs),
-            *size_problems({"height": height, "width": width}, factor),
+            *family.misfits(recipe.clip_skip, configs),
+            *family.refusals(recipe, configs),
+            *size_problems({"height": height, "width": width}, space.factor),
             *_run_problems(recipe),
         ]
         choices = recipe.checkpoint, recipe.scheduler, recipe.schedule
         method = *(choice.model_dump_json() for choice in choices), str(recipe.steps)
         scheduler, found = self._once(
-            method, lambda: _make_scheduler(recipe, components["scheduler"], pipeline.SCHEDULER_PATCH)
+            method, lambda: _make_scheduler(recipe, components["scheduler"], family.scheduler)
         )
         problems += found
         if problems or scheduler is None:
@@ -135,7 +135,7 @@ class Planner:
         table = self._once((*method, recipe.noise.path), lambda: _make_table(recipe, scheduler))
         return Plan(
             recipe=recipe,
-            pipeline=pipeline,
+            family=family,
             checkpoint=source.checkpoint,
             components=components,
             configs=configs,
@@ -149,11 +149,10 @@ class Planner:
                 clip_skip=recipe.clip_skip,
                 flags=index_flags(source.checkpoint),
             ),
-            guidance=pipeline.guidance(recipe.guidance_scale, recipe.guidance_rescale, configs),
+            guidance=family.guidance(recipe.guidance_scale, recipe.guidance_rescale, configs),
             height=height,
             width=width,
-            vae_factor=factor,
-            latent_shape=(pipeline.latent_channels(configs), height // factor, width // factor),
+            latent_shape=space.shape(height, width),
             batches=_make_batches(recipe, pins.batches),
             device=pins.device or recipe.backend.device,
             dtype=pins.dtype or recipe.backend.dtype,
@@ -180,9 +179,9 @@ class Planner:
 
 def _open_source(recipe: Recipe) -> Source:
     checkpoint = _open(recipe)
-    pipeline = find_pipeline(checkpoint, {str(name) for name in recipe.checkpoint.components})
-    components = _find_components(recipe, checkpoint, component_names(pipeline, checkpoint))
-    return Source(checkpoint, pipeline, components, _read_configs(pipeline, components))
+    family = find_family(checkpoint, {str(name) for name in recipe.checkpoint.components})
+    components = _find_components(recipe, checkpoint, component_names(family, checkpoint))
+    return Source(checkpoint, family, components, _read_configs(family, components))
 
 
 def size_problems(sizes: Mapping[str, int], factor: int) -> list[Problem]:
@@ -244,10 +243,10 @@ def index_flags(checkpoint: Checkpoint) -> dict[str, Any]:
     }
 
 
-def component_names(pipeline: Pipeline, checkpoint: Checkpoint) -> tuple[str, ...]:
+def component_names(family: Family, checkpoint: Checkpoint) -> tuple[str, ...]:
     """The components to load, the scheduler last; optional ones that the checkpoint has not are left out."""
     there = checkpoint.component_names
-    wanted = (name for name in pipeline.COMPONENTS if name not in pipeline.OPTIONAL or name in there)
+    wanted = (name for name in family.components if name not in family.optional or name in there)
     return (*wanted, "scheduler")
 
 
@@ -287,13 +286,13 @@ def _checkpoint_problem(where: str, error: CheckpointError) -> Problem:
     return Problem(where, _sentence(error), hint=hint, missing=missing)
 
 
-def _read_configs(pipeline: Pipeline, components: Mapping[str, ComponentFiles]) -> Configs:
+def _read_configs(family: Family, components: Mapping[str, ComponentFiles]) -> Configs:
     """The components' configurations, those of networks checked and completed with their defaults."""
     configs: dict[str, Any] = {}
     problems = []
     for name, files in components.items():
         try:
-            configs[name] = _read_config(pipeline, name, files)
+            configs[name] = _read_config(family, name, files)
         except (TypeError, ValueError) as error:
             problems.append(Problem(str(files.config_path), _sentence(error)))
     if problems:
@@ -301,10 +300,10 @@ def _read_configs(pipeline: Pipeline, components: Mapping[str, ComponentFiles]) 
     return configs
 
 
-def _read_config(pipeline: Pipeline, name: str, files: ComponentFiles) -> Mapping[str, Any]:
-    """One component's configuration. Raises ValueError for a component that is none of this pipeline's."""
-    if name in pipeline.MODELS:
-        class_name, config_class = pipeline.MODELS[name]
+def _read_config(family: Family, name: str, files: ComponentFiles) -> Mapping[str, Any]:
+    """One component's configuration. Raises ValueError for a component that is none of this family's."""
+    if name in family.models:
+        class_name, config_class = family.models[name]
         if files.class_name != class_name:
             raise ValueError(f"the {name} is a {files.class_name}, but must be a {class_name}")
         return config_class.from_dict(files.config)

@@ -110,7 +110,10 @@ class Session:
             del self._parts[key]
         for name, key in wanted.items():
             if key not in self._parts:
-                self._parts[key] = backend.load(name, plan.components[name]), _weight_bytes(plan, name)
+                self._parts[key] = (
+                    backend.load(plan.family.role(name), plan.components[name]),
+                    _weight_bytes(plan, name),
+                )
             self._parts.move_to_end(key)
         return {name: self._parts[key][0] for name, key in wanted.items()}
 
@@ -138,7 +141,7 @@ class Session:
             conditioning = _joined(backend, [self._encoded(shot.plan, backend, parts, say) for shot in shots])
         with watch.timing("denoise", backend):
             latents = backend.denoise(
-                parts["unet"],
+                parts[plan.family.network],
                 _stacked([shot.plan for shot in shots]),
                 _noise(shots),
                 conditioning,
@@ -148,16 +151,16 @@ class Session:
             if not np.isfinite(backend.to_numpy(latents)).all():
                 raise RuntimeError(f"the latents are not finite numbers: the network overflowed in {backend.dtype}")
         with watch.timing("decode", backend):
-            pictures = backend.to_pixels(plan.pipeline.decode(backend, parts, latents))
+            pictures = backend.to_pixels(plan.family.decode(backend, parts, latents))
         return Drawn(pictures, latents, backend)
 
     def _encoded(self, plan: Plan, backend: Backend, parts: dict[str, Any], say: Say) -> Conditioning:
         """The plan's conditioning, encoded once for all images and jobs that share it."""
         wanted = self._wanted(plan, backend)
-        encoders = tuple(key for name, key in wanted.items() if name.startswith(("text_encoder", "tokenizer")))
-        key = (encoders, plan.pipeline.CLASSES, repr(plan.wish), plan.guidance.doubles)
+        encoders = tuple(key for name, key in wanted.items() if name in plan.family.encoders)
+        key = (encoders, plan.family.classes, repr(plan.wish), plan.guidance.doubles)
         if key not in self._conditionings:
-            self._conditionings[key] = plan.pipeline.encode(backend, parts, plan.wish, plan.guidance, say)
+            self._conditionings[key] = plan.family.encode(backend, parts, plan.wish, plan.guidance, say)
             if len(self._conditionings) > CONDITIONINGS_KEPT:
                 self._conditionings.popitem(last=False)
         self._conditionings.move_to_end(key)
@@ -176,7 +179,7 @@ class Session:
                 plan.recipe.backend.compile,
                 _saving(plan),
             )
-            for name in plan.pipeline.COMPONENTS
+            for name in plan.family.components
             if name in plan.components
         }
 

@@ -32,8 +32,8 @@ from components.config_values import class_named
 from components.schedulers import find_scheduler, scheduler_classes
 from components.torch_models import text_encoder as clip
 from runner.errors import RecipeError
-from runner.pipelines.serving import find_pipeline
-from runner.pipelines.text_to_image import tokens
+from runner.families.serving import find_family
+from runner.families.stable_diffusion import tokens
 from runner.plan import make_plan
 from runner.schema import Recipe
 
@@ -152,7 +152,7 @@ def model_index(name: str, config: dict[str, Any], path: Path) -> str:
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
         shutil.copy(path, root)
-        attempt(lambda: find_pipeline(open_checkpoint(root)), False)
+        attempt(lambda: find_family(open_checkpoint(root)), False)
         unread = ("safety", "feature", "image")
         parts = [part for part in open_checkpoint(root).component_names if not part.startswith(unread)]
         if not all(list((path.parent / part).glob("*.json")) for part in parts):

@@ -14,9 +14,12 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 if TYPE_CHECKING:
     import numpy as np
 
+    from components.latent_space import LatentSpace
     from components.schedulers import Tableau
 
 Array = Any
+Role = Literal["network", "autoencoder", "encoder", "tokenizer"]
+"""What a component of a checkpoint is for."""
 
 
 @dataclass(frozen=True)
@@ -116,8 +119,8 @@ class Backend(Protocol):
     dtype: str
     threads: int
 
-    def load(self, name: str, files: Any) -> Any:
-        """The component `name` (unet, vae, text_encoder …) with its weights, ready on the device."""
+    def load(self, role: Role, files: Any) -> Any:
+        """A component with its weights, ready on the device; `role` is what it is for."""
         ...
 
     def encode_text(self, encoder: Any, ids: np.ndarray, mask: np.ndarray | None, skip: int | None) -> Array:
@@ -135,7 +138,7 @@ class Backend(Protocol):
 
     def denoise(
         self,
-        unet: Any,
+        network: Any,
         table: Tableau,
         noise: NoiseSpec | NoiseSource,
         conditioning: Conditioning,
@@ -145,8 +148,8 @@ class Backend(Protocol):
         """Latents (B, C, h, w) after the last row; `after_row(n, latents)` is called as each row is done."""
         ...
 
-    def decode(self, vae: Any | None, latents: Array, upcast: bool = False) -> Array:
-        """Images (B, C, H, W) in [0, 1], float32; without a `vae` the latents are the images, in [-1, 1].
+    def decode(self, vae: Any | None, latents: Array, space: LatentSpace | None = None, upcast: bool = False) -> Array:
+        """Images (B, C, H, W) in [0, 1], float32, of latents in this space; without a `vae` they are images in [-1, 1].
 
         `upcast` decodes in float32 what would be float16: some autoencoders overflow there.
         """

@@ -25,7 +25,7 @@ from components.jax_models.base import load_model
 from components.jax_models.clip_text import load_text_encoder
 from components.jax_models.unet_2d import UNet2DModel
 from components.jax_models.unet_2d_condition import UNet2DConditionModel
-from runner.backends.base import SAVING_NOTHING, AfterRow, Conditioning, Guidance, NoiseSource, NoiseSpec, Saving
+from runner.backends.base import SAVING_NOTHING, AfterRow, Conditioning, Guidance, NoiseSource, NoiseSpec, Role, Saving
 from runner.backends.jax_devices import Layout, keep_programs, name_of, pick_devices, pick_dtype, set_threads
 from runner.backends.jax_engine import SEGMENT, clipping, segments, start
 from runner.backends.jax_noise import HostNoise, Source, seeded
@@ -43,6 +43,7 @@ from runner.provenance import physical_cores, versions
 
 if TYPE_CHECKING:
     from components.component_files import ComponentFiles
+    from components.latent_space import LatentSpace
     from components.schedulers import Tableau
 
 MODELS = {
@@ -93,12 +94,12 @@ class JaxBackend:
         self.dtype = pick_dtype(dtype, self.layout.platform)
         self._dtype = jnp.dtype(self.dtype)
 
-    def load(self, name: str, files: ComponentFiles) -> Any:
+    def load(self, role: Role, files: ComponentFiles) -> Any:
         """See `Backend.load`. Raises CheckpointError for weights that are damaged or do not fit."""
-        if name.startswith("tokenizer"):
+        if role == "tokenizer":
             return load_tokenizer(files)
         put: dict[str, Any] = {"device": self.layout.parameter, "dtype": self._dtype}
-        if name.startswith("text_encoder"):
+        if role == "encoder":
             return Component.of(load_text_encoder(files, **put))
         return Component.of(load_model(MODELS[files.class_name], files, **put))
 
@@ -130,7 +131,7 @@ class JaxBackend:
 
     def denoise(
         self,
-        unet: Component,
+        network: Component,
         table: Tableau,
         noise: NoiseSpec | NoiseSource | Source,
         conditioning: Conditioning,
@@ -155,10 +156,10 @@ class JaxBackend:
                 with pace.measured(end - done):
                     state = denoise_rows(
                         layout,
-                        unet.structure,
+                        network.structure,
                         doubles(conditioning, guidance),
                         guidance.embedded,
-                        unet.parameters,
+                        network.parameters,
                         steering,
                         segment.rows,
                         clip,
@@ -181,16 +182,18 @@ class JaxBackend:
             return seeded(table, noise, self.layout)
         return noise if isinstance(noise, Source) else HostNoise(noise, self.layout)
 
-    def decode(self, vae: Component | None, latents: Array, upcast: bool = False) -> Array:
+    def decode(
+        self, vae: Component | None, latents: Array, space: LatentSpace | None = None, upcast: bool = False
+    ) -> Array:
         """See `Backend.decode`. One image at a time on each device: a single program, whatever the batch."""
-        if vae is None:
+        if vae is None or space is None:
             return to_unit(latents)
         parameters, layout = vae.parameters, self.layout
         if upcast and self.dtype == "float16":
             parameters = jax.tree.map(lambda array: array.astype(jnp.float32), parameters)
         by_device = layout.share_out(latents).reshape(layout.count, -1, *latents.shape[1:])
         drawn = [
-            draw_images(layout, vae.structure, parameters, layout.share_out(by_device[:, turn]))
+            draw_images(layout, space, vae.structure, parameters, layout.share_out(by_device[:, turn]))
             for turn in range(by_device.shape[1])
         ]
         return jnp.stack(drawn, axis=1).reshape(-1, *drawn[0].shape[1:])[: len(latents)]

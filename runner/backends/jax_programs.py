@@ -19,6 +19,7 @@ from flax import nnx
 from jax import Array, lax
 
 from components.jax_models.clip_text import encode_clip, encode_clip_penultimate
+from components.latent_space import LatentSpace
 from runner.backends.base import Conditioning, Guidance
 from runner.backends.jax_devices import Layout
 from runner.backends.jax_engine import Clipping, Rows, per_image, run
@@ -122,14 +123,11 @@ def read_text_early(
         return encode_clip_penultimate(nnx.merge(structure, parameters), ids, skip)
 
 
-@partial(jax.jit, static_argnames=("layout", "structure"))
-def draw_images(layout: Layout, structure: nnx.GraphDef, parameters: Any, latents: Array) -> Array:
-    """Latents (B, C, h, w) as the UNet scales them to images (B, 3, H, W) in [0, 1], float32."""
+@partial(jax.jit, static_argnames=("layout", "space", "structure"))
+def draw_images(layout: Layout, space: LatentSpace, structure: nnx.GraphDef, parameters: Any, latents: Array) -> Array:
+    """Latents (B, C, h, w) of a space to images (B, 3, H, W) in [0, 1], float32."""
     vae, dtype = nnx.merge(structure, parameters), dtype_of(parameters)
-    config = vae.config
-    latents = latents / config.latent_scale
-    if config.latents_mean is not None and config.latents_std is not None:
-        latents = latents * per_channel(config.latents_std) + per_channel(config.latents_mean)
+    latents = space.unscaled(latents, per_channel)
     with precision(dtype), layout.at_hand():
         return to_unit(vae.decode(latents.astype(dtype)).sample.astype(jnp.float32))
 

@@ -5,7 +5,7 @@ The update runs in torch_engine, the draws in torch_noise; here is only what con
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -23,7 +23,7 @@ from components.torch_models.text_encoder import (
 )
 from components.torch_models.unet_2d import UNet2DModel
 from components.torch_models.unet_2d_condition import UNet2DConditionModel
-from runner.backends.base import SAVING_NOTHING, AfterRow, Conditioning, Guidance, NoiseSource, NoiseSpec, Saving
+from runner.backends.base import SAVING_NOTHING, AfterRow, Conditioning, Guidance, NoiseSource, NoiseSpec, Role, Saving
 from runner.backends.heap import keep_freed_memory
 from runner.backends.torch_engine import compile_table, run, start
 from runner.backends.torch_guidance import GuidedNetwork, layout
@@ -33,6 +33,7 @@ from runner.memory import decoded_at_once
 
 if TYPE_CHECKING:
     from components.component_files import ComponentFiles
+    from components.latent_space import LatentSpace
     from components.schedulers import Tableau
 
 MODELS = {
@@ -74,16 +75,16 @@ class TorchBackend:
             torch.set_num_threads(threads)
             keep_freed_memory()
 
-    def load(self, name: str, files: ComponentFiles) -> Any:
+    def load(self, role: Role, files: ComponentFiles) -> Any:
         """See `Backend.load`. Raises CheckpointError for weights that are damaged or do not fit."""
         place = torch.device("cpu") if self._offload else self._device
-        model = load_component(name, files, place, self._dtype)
-        if name == "vae":
+        model = load_component(role, files, place, self._dtype)
+        if role == "autoencoder":
             model.enable_tiling(self._saving.vae_tiling)
             model.enable_slicing(self._saving.vae_slicing)
         if self._offload and isinstance(model, nn.Module):
             self._offload.add(model)
-        if self.compile and name == "unet":
+        if self.compile and role == "network":
             model.compile()
         return model
 
@@ -114,7 +115,7 @@ class TorchBackend:
 
     def denoise(
         self,
-        unet: Any,
+        network: Any,
         table: Tableau,
         noise: NoiseSpec | NoiseSource,
         conditioning: Conditioning,
@@ -122,20 +123,20 @@ class TorchBackend:
         after_row: AfterRow,
     ) -> Tensor:
         """See `Backend.denoise`. Latents and the update are float32 whatever the network's dtype."""
-        self._ready(unet)
+        self._ready(network)
         program = compile_table(table, self._device)
         source = self._source(noise, table) if isinstance(noise, NoiseSpec) else noise
-        network = GuidedNetwork(unet, conditioning, guidance, self._dtype, self._device)
+        guided = GuidedNetwork(network, conditioning, guidance, self._dtype, self._device)
 
         def after(n: int, latents: Tensor) -> Tensor | None:
             change = after_row(n, latents)
             if change is None:
                 return None
-            network.steer(change.conditioning, change.guidance)
+            guided.steer(change.conditioning, change.guidance)
             return change.latents
 
         with torch.inference_mode():
-            state = run(program, start(program, source), network, source, after_row=after)
+            state = run(program, start(program, source), guided, source, after_row=after)
         assert state.registers[0] is not None
         return state.registers[0]
 
@@ -148,17 +149,19 @@ class TorchBackend:
             return BrownianNoise(table, noise.seeds, noise.shape, **options)
         return IndependentNoise(noise.seeds, noise.shape, **options)
 
-    def decode(self, vae: Any | None, latents: Tensor, upcast: bool = False) -> Tensor:
+    def decode(
+        self, vae: Any | None, latents: Tensor, space: LatentSpace | None = None, upcast: bool = False
+    ) -> Tensor:
         """See `Backend.decode`."""
-        if vae is None:
+        if vae is None or space is None:
             return (latents.float() * 0.5 + 0.5).clamp(0, 1)
         self._ready(vae)
         dtype = vae.dtype
         if not (upcast and dtype == torch.float16):
-            return self._decode(vae, latents)
+            return self._decode(vae, latents, space)
         vae.to(torch.float32)
         try:
-            return self._decode(vae, latents)
+            return self._decode(vae, latents, space)
         finally:
             vae.to(dtype)
 
@@ -168,12 +171,12 @@ class TorchBackend:
             self._offload.ready(network)
 
     @torch.inference_mode()
-    def _decode(self, vae: Any, latents: Tensor) -> Tensor:
-        pixels = latents.shape[-2] * latents.shape[-1] * vae.config.scale**2
+    def _decode(self, vae: Any, latents: Tensor, space: LatentSpace) -> Tensor:
+        pixels = latents.shape[-2] * latents.shape[-1] * space.factor**2
         group = decoded_at_once(self._device.type, pixels)
         images = []
         for part in latents.split(group):
-            scaled = _unscaled(part, vae.config).to(vae.dtype, memory_format=layout(self._device))
+            scaled = space.unscaled(part, _per_channel(part)).to(vae.dtype, memory_format=layout(self._device))
             image = vae.decode(scaled).sample.float()
             images.append((image * 0.5 + 0.5).clamp(0, 1))
         return torch.cat(images)
@@ -207,11 +210,11 @@ BACKEND = TorchBackend
 MOST_ARRANGED = 1 << 27  # bytes of weights that are copied into another layout: one step of the demo gains 5 to 10 %
 
 
-def load_component(name: str, files: ComponentFiles, device: torch.device, dtype: torch.dtype) -> Any:
+def load_component(role: Role, files: ComponentFiles, device: torch.device, dtype: torch.dtype) -> Any:
     """A tokenizer, text encoder or network. Raises CheckpointError for files that are damaged or do not fit."""
-    if name.startswith("tokenizer"):
+    if role == "tokenizer":
         return load_tokenizer(files)
-    if name.startswith("text_encoder"):
+    if role == "encoder":
         return load_text_encoder(files, device=device, dtype=dtype)
     model = load_model(MODELS[files.class_name], files, device=device, dtype=dtype)
     # Convolutions want the channels of their weights innermost too. A large network's are left as they are on a CPU,
@@ -221,16 +224,9 @@ def load_component(name: str, files: ComponentFiles, device: torch.device, dtype
     return model.to(memory_format=torch.channels_last) if arrange else model
 
 
-def _unscaled(latents: Tensor, config: Any) -> Tensor:
-    """What the autoencoder calls these latents: the UNet's are scaled, and standardised where it has statistics."""
-    latents = latents / config.latent_scale
-    if config.latents_mean is None or config.latents_std is None:
-        return latents
-    mean, std = (
-        torch.tensor(values, dtype=latents.dtype, device=latents.device).view(1, -1, 1, 1)
-        for values in (config.latents_mean, config.latents_std)
-    )
-    return latents * std + mean
+def _per_channel(like: Tensor) -> Callable[[tuple[float, ...]], Tensor]:
+    """Makes a number for each channel (1, C, 1, 1), of the kind of `like`."""
+    return lambda numbers: torch.tensor(numbers, dtype=like.dtype, device=like.device).view(1, -1, 1, 1)
 
 
 def pick_device(device: str) -> torch.device:

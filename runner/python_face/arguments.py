@@ -11,7 +11,7 @@ import numpy as np
 from torch import Tensor
 
 from runner.errors import Problem, nearest
-from runner.pipelines.base import Wish
+from runner.families import Wish
 from runner.python_face.callbacks import Callback
 from runner.python_face.denoising import Generators
 from runner.python_face.images import output_problems

@@ -1,6 +1,6 @@
 """DiffusionPipeline: components that belong together, loaded, moved, exchanged, saved, and asked for pictures.
 
-What the components do is said in runner/pipelines, how it is computed in runner/backends; here is the object around
+What the components do is said in runner/families, how it is computed in runner/backends; here is the object around
 them. Each class of this folder adds the arguments that its kind of call takes.
 """
 
@@ -10,7 +10,6 @@ import json
 import logging
 from collections.abc import Mapping
 from pathlib import Path
-from types import ModuleType
 from typing import Any, ClassVar, Self
 
 import torch
@@ -20,7 +19,7 @@ from components.loading_arguments import check_loading, mapped_device
 from components.schedulers.base import Scheduler
 from components.torch_models.offload import Offload
 from runner.errors import nearest
-from runner.pipelines.base import at_home
+from runner.families import Family
 from runner.plan import index_flags
 from runner.python_face.denoising import Denoising
 from runner.python_face.loading import load_components, open_pipeline, save_components
@@ -41,8 +40,8 @@ class DiffusionPipeline(Denoising, Placement, OldNames):
     Components are attributes: `pipe.scheduler = EulerDiscreteScheduler.from_config(pipe.scheduler.config)`.
     """
 
-    kind: ClassVar[ModuleType]
-    """The module of runner.pipelines that says which component does what."""
+    family: ClassVar[Family]
+    """Which component does what."""
     FLAGS: ClassVar[Mapping[str, Any]] = {}
     """Settings that model_index.json keeps beside the components, with their defaults."""
     ORDER: ClassVar[tuple[str, ...]] = ()
@@ -54,7 +53,7 @@ class DiffusionPipeline(Denoising, Placement, OldNames):
         components |= dict(zip(cls.ORDER, positional, strict=False))
         if cls is DiffusionPipeline:
             raise TypeError("DiffusionPipeline stands for any pipeline: use from_pretrained, or a pipeline's own class")
-        known = (*cls.kind.COMPONENTS, "scheduler", *UNUSED, *cls.FLAGS)
+        known = (*cls.family.components, "scheduler", *UNUSED, *cls.FLAGS)
         for name in components:
             if name not in known:
                 meant = nearest(name, known)
@@ -65,8 +64,8 @@ class DiffusionPipeline(Denoising, Placement, OldNames):
         self._offload: Offload | None = None
         self.flags = {name: components.pop(name, default) for name, default in cls.FLAGS.items()}
         self._components: dict[str, Any] = {}
-        needed = (*cls.kind.COMPONENTS, "scheduler")
-        absent = [name for name in needed if components.get(name) is None and name not in cls.kind.OPTIONAL]
+        needed = (*cls.family.components, "scheduler")
+        absent = [name for name in needed if components.get(name) is None and name not in cls.family.optional]
         if absent:
             raise TypeError(f"{cls.__name__} needs {', '.join(absent)} as well.")
         for name in needed:
@@ -76,7 +75,7 @@ class DiffusionPipeline(Denoising, Placement, OldNames):
 
     def _at_home(self, scheduler: Scheduler) -> Scheduler:
         """The scheduler with what this family expects of one, whatever its file says."""
-        return at_home(self.kind, scheduler)
+        return self.family.at_home(scheduler)
 
     @classmethod
     def from_pretrained(
@@ -123,15 +122,15 @@ class DiffusionPipeline(Denoising, Placement, OldNames):
             allow_pickle=use_safetensors is False,
         )
         made = own if cls is DiffusionPipeline else cls
-        known = (*made.kind.COMPONENTS, "scheduler", *UNUSED, *made.FLAGS)
+        known = (*made.family.components, "scheduler", *UNUSED, *made.FLAGS)
         others = {name: value for name, value in components.items() if name not in known}
         check_loading(made.__name__, others, (*known, *ARGUMENTS), "component")
         components = {name: value for name, value in components.items() if name in known}
         given = {name: made._checked(name, value) for name, value in components.items() if value is not None}
         flags = {name: value for name, value in index_flags(checkpoint).items() if name in made.FLAGS}
         absent = [name for name, value in components.items() if value is None]
-        wanted = [name for name in (*made.kind.COMPONENTS, "scheduler") if name not in components]
-        loaded = load_components(made.kind, checkpoint, wanted, dtype or torch_dtype)
+        wanted = [name for name in (*made.family.components, "scheduler") if name not in components]
+        loaded = load_components(made.family, checkpoint, wanted, dtype or torch_dtype)
         pipe = made(**flags | loaded | given | dict.fromkeys(absent))
         pipe.name_or_path = str(repo)
         return pipe if place is None else pipe.to(place)  # type: ignore[return-value]
@@ -178,7 +177,7 @@ class DiffusionPipeline(Denoising, Placement, OldNames):
         return sorted({*super().__dir__(), *self._components, *WITHOUT_EFFECT})
 
     def __setattr__(self, name: str, value: Any) -> None:
-        if name in (*self.kind.COMPONENTS, "scheduler"):
+        if name in (*self.family.components, "scheduler"):
             self._components[name] = self._checked(name, value)
             offload: Offload | None = self.__dict__.get("_offload")
             if offload and isinstance(value, nn.Module):
@@ -191,7 +190,7 @@ class DiffusionPipeline(Denoising, Placement, OldNames):
     @classmethod
     def _checked(cls, name: str, component: Any) -> Any:
         """A component of the kind its name promises. Raises TypeError."""
-        expected = {model: class_name for model, (class_name, _) in cls.kind.MODELS.items()}.get(name)
+        expected = {model: class_name for model, (class_name, _) in cls.family.models.items()}.get(name)
         network = unwrapped(component)
         is_what = type(network).__name__
         if name == "scheduler" and not isinstance(component, Scheduler):

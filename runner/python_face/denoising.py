@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from types import ModuleType
 from typing import Any, ClassVar
 
 import torch
@@ -15,6 +14,7 @@ from runner.backends.base import Change, Conditioning, Guidance
 from runner.backends.torch import TorchBackend
 from runner.backends.torch_noise import GeneratorNoise, PathNoise
 from runner.errors import Problem
+from runner.families import Family
 from runner.progress import Progress
 from runner.python_face.wrapped import unwrapped
 
@@ -32,7 +32,7 @@ class StoppedByCallback(Exception):
 class Denoising:
     """The part of a pipeline that turns noise into latents."""
 
-    kind: ClassVar[ModuleType]
+    family: ClassVar[Family]
     scheduler: Scheduler
     unet: Any
     device: torch.device
@@ -46,7 +46,7 @@ class Denoising:
         return TorchBackend(str(self.device), dtype, threads=None, offload=self._offload)
 
     def _configs(self) -> dict[str, Any]:
-        """Component name → configuration, as the modules of runner.pipelines read them."""
+        """Component name → configuration, as families read them."""
         parts = {name: unwrapped(part) for name, part in self._components.items()}
         configs = {name: part.config for name, part in parts.items() if hasattr(part, "config")}
         return {name: c if isinstance(c, Mapping) else c.to_dict() for name, c in configs.items()}

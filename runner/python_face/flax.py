@@ -11,7 +11,6 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from types import ModuleType
 from typing import Any, ClassVar, Self
 
 import components.jax_models  # noqa: F401 (says what to install where JAX is not)
@@ -28,10 +27,10 @@ from components.flax_schedulers import FlaxScheduler, SchedulerState, flax_sched
 from runner.backends.base import Conditioning
 from runner.backends.jax import Component, JaxBackend
 from runner.errors import Problem, RecipeError
-from runner.pipelines import text_to_image, text_to_image_xl
-from runner.pipelines.base import at_home
-from runner.pipelines.serving import find_pipeline
-from runner.pipelines.text_to_image import tokens
+from runner.families import Family
+from runner.families.serving import find_family
+from runner.families.stable_diffusion import SD, tokens
+from runner.families.stable_diffusion_xl import SDXL
 from runner.plan import checkpoint_source, size_problems
 from runner.python_face.flax_arguments import Call, one_copy
 from runner.python_face.images import ImagePipelineOutput, StableDiffusionPipelineOutput, check_output_type, picture
@@ -45,8 +44,8 @@ class FlaxDiffusionPipeline:
     `scheduler` may be replaced; params["scheduler"], where there is one, says whose table is run.
     """
 
-    kind: ClassVar[ModuleType]
-    """The module of runner.pipelines that says which component does what."""
+    family: ClassVar[Family]
+    """Which component does what."""
 
     def __init__(
         self, backend: JaxBackend, parts: Mapping[str, Any], scheduler: FlaxScheduler, flags: Mapping[str, Any]
@@ -104,9 +103,9 @@ class FlaxDiffusionPipeline:
             files = checkpoint.component("scheduler")
             scheduler, _ = flax_scheduler(f"Flax{files.class_name}").from_config(files.config)
         loaded = {
-            name: backend.load(name, checkpoint.component(name))
-            for name in made.kind.COMPONENTS
-            if name not in made.kind.OPTIONAL or name in checkpoint.component_names
+            name: backend.load(made.family.role(name), checkpoint.component(name))
+            for name in made.family.components
+            if name not in made.family.optional or name in checkpoint.component_names
         }
         flags = {name: value for name, value in checkpoint.index.items() if isinstance(value, bool)}
         params = {name: part.parameters for name, part in loaded.items() if isinstance(part, Component)}
@@ -149,23 +148,23 @@ class FlaxDiffusionPipeline:
         """Images (B, H, W, C) in [0, 1], or latents (B, C, h, w); with an axis of devices in front if ids have it."""
         backend, layout = self._backend, self._backend.layout
         configs = {name: part.config for name, part in self._parts.items() if isinstance(part, Component)}
-        height, width = (asked or usual for asked, usual in zip(size, self.kind.default_size(configs), strict=True))
-        factor = self.kind.vae_factor(configs)
-        shape = (self.kind.latent_channels(configs), height // factor, width // factor)
+        height, width = (asked or usual for asked, usual in zip(size, self.family.size(configs), strict=True))
+        factor = self.family.latents(configs).factor
+        shape = (self.family.latents(configs).channels, height // factor, width // factor)
         if problems := [
             *size_problems({"height": height, "width": width}, factor),
-            *self.kind.fit_problems(None, configs),
+            *self.family.misfits(None, configs),
         ]:
             raise RecipeError(problems)
         call = Call.of(prompt_ids, neg_prompt_ids, prng_seed, latents, guidance_scale, self._ids_axes, shape, layout)
-        table = at_home(self.kind, self._plain_scheduler(params)).tableau(steps)  # type: ignore[arg-type]
+        table = self.family.at_home(self._plain_scheduler(params)).tableau(steps)  # type: ignore[arg-type]
         parts = {name: self._filled(name, params) for name in self._parts}
         conditioning = self._conditioning(parts, call.ids, call.negative, (height, width))
-        guidance = self.kind.guidance(call.guidance_scale, 0.0, configs)
+        guidance = self.family.guidance(call.guidance_scale, 0.0, configs)
         noise = call.noise(shape, table, layout)
-        drawn = backend.denoise(parts["unet"], table, noise, conditioning, guidance, lambda row, x: None)
+        drawn = backend.denoise(parts[self.family.network], table, noise, conditioning, guidance, lambda row, x: None)
         if not latent:
-            drawn = self.kind.decode(backend, parts, drawn).transpose(0, 2, 3, 1)
+            drawn = self.family.decode(backend, parts, drawn).transpose(0, 2, 3, 1)
         return drawn if call.groups is None else drawn.reshape(call.groups, -1, *drawn.shape[1:])
 
     def _filled(self, name: str, params: Mapping[str, Any]) -> Any:
@@ -186,7 +185,7 @@ class FlaxDiffusionPipeline:
 class FlaxStableDiffusionPipeline(FlaxDiffusionPipeline):
     """Stable Diffusion 1.x and 2.x, and latent consistency. No safety checker is run."""
 
-    kind = text_to_image
+    family = SD
     _ids_axes = 2
 
     def prepare_inputs(self, prompt: str | Sequence[str]) -> np.ndarray:
@@ -239,7 +238,7 @@ class FlaxStableDiffusionPipeline(FlaxDiffusionPipeline):
 class FlaxStableDiffusionXLPipeline(FlaxDiffusionPipeline):
     """Stable Diffusion XL."""
 
-    kind = text_to_image_xl
+    family = SDXL
     _ids_axes = 3
 
     def prepare_inputs(self, prompt: str | Sequence[str]) -> np.ndarray:
@@ -309,9 +308,9 @@ def _emptied(part: Any) -> Any:
 
 def _class_for(checkpoint: Any, asked: type[FlaxDiffusionPipeline]) -> type[FlaxDiffusionPipeline]:
     """The class here that serves a checkpoint's pipeline. Raises CheckpointError, RecipeError."""
-    kind = find_pipeline(checkpoint)
+    family = find_family(checkpoint)
     known: list[type[FlaxDiffusionPipeline]] = [FlaxStableDiffusionPipeline, FlaxStableDiffusionXLPipeline]
-    found = next((cls for cls in known if cls.kind is kind), None)
+    found = next((cls for cls in known if cls.family is family), None)
     if found is None or not issubclass(found, asked):
         wanted = " or ".join(cls.__name__ for cls in known if issubclass(cls, asked))
         raise CheckpointError(f"{checkpoint.source} is a {checkpoint.index['_class_name']}, which {wanted} cannot run.")

@@ -18,12 +18,15 @@ from components.torch_models.loading import as_dtype
 from components.torch_models.saving import FORMAT_VERSION
 from components.torch_models.text_encoder import save_text_encoder
 from runner.backends.torch import load_component
-from runner.pipelines.serving import find_pipeline
+from runner.families import Family
+from runner.families.serving import find_family
+from runner.families.stable_diffusion import SD
+from runner.families.stable_diffusion_xl import SDXL
 from runner.plan import checkpoint_source
 
 CLASSES = {
-    "runner.pipelines.text_to_image": ("runner.python_face.stable_diffusion", "StableDiffusionPipeline"),
-    "runner.pipelines.text_to_image_xl": ("runner.python_face.stable_diffusion_xl", "StableDiffusionXLPipeline"),
+    SD: ("runner.python_face.stable_diffusion", "StableDiffusionPipeline"),
+    SDXL: ("runner.python_face.stable_diffusion_xl", "StableDiffusionXLPipeline"),
 }
 
 
@@ -33,27 +36,25 @@ def open_pipeline(repo: str | Path, replaced: Collection[str] = (), **where: Any
     Raises CheckpointError, RecipeError.
     """
     checkpoint = open_checkpoint(checkpoint_source(str(repo)), **where)
-    kind = find_pipeline(checkpoint, replaced)
-    module, name = CLASSES.get(kind.__name__, ("", ""))  # type: ignore[attr-defined]
-    if not module:
-        module, name = "runner.python_face.unconditional", checkpoint.index["_class_name"]
+    unconditional = "runner.python_face.unconditional", checkpoint.index.get("_class_name", "")
+    module, name = CLASSES.get(find_family(checkpoint, replaced), unconditional)
     return checkpoint, getattr(importlib.import_module(module), name)
 
 
 def load_components(
-    kind: Any, checkpoint: Checkpoint, names: Iterable[str], dtype: torch.dtype | str | Mapping[str, Any] | None
+    family: Family, checkpoint: Checkpoint, names: Iterable[str], dtype: torch.dtype | str | Mapping[str, Any] | None
 ) -> dict[str, Any]:
     """The named components, one after the other; optional ones that the checkpoint has not are left out."""
     loaded = {}
     for name in names:
-        if name in kind.OPTIONAL and name not in checkpoint.component_names:
+        if name in family.optional and name not in checkpoint.component_names:
             continue
         files = checkpoint.component(name)
         if name == "scheduler":
             loaded[name] = find_scheduler(files.class_name).from_config(files.config)
             continue
-        _check_class(kind, name, files)
-        loaded[name] = load_component(name, files, torch.device("cpu"), _dtype_of(name, dtype))
+        _check_class(family, name, files)
+        loaded[name] = load_component(family.role(name), files, torch.device("cpu"), _dtype_of(name, dtype))
     return loaded
 
 
@@ -90,7 +91,7 @@ def _dtype_of(name: str, dtype: torch.dtype | str | Mapping[str, Any] | None) ->
     return own if own == "auto" else as_dtype(own)
 
 
-def _check_class(kind: Any, name: str, files: ComponentFiles) -> None:
-    expected = kind.MODELS.get(name, (files.class_name,))[0]
+def _check_class(family: Family, name: str, files: ComponentFiles) -> None:
+    expected = family.models.get(name, (files.class_name,))[0]
     if files.class_name != expected:
         raise CheckpointError(f"{files.config_path}: the {name} is a {files.class_name}, but must be a {expected}.")

@@ -22,6 +22,7 @@ from components.schedulers.config import Config
 from components.torch_models.saving import FORMAT_VERSION
 from components.without_effect import QUICK, WithoutEffect
 from runner.backends.torch_guidance import guidance_embedding
+from runner.families import Family
 from runner.plan import checkpoint_source
 from runner.python_face.images import ImageProcessor, picture
 from runner.python_face.wrapped import unwrapped
@@ -110,7 +111,7 @@ class OldNames:
     device: torch.device
     dtype: torch.dtype
     flags: dict[str, Any]
-    kind: ClassVar[Any]
+    family: ClassVar[Family]
     components: Any
     _bar_options: dict[str, Any]
     _configs: Callable[[], Mapping[str, Any]]
@@ -197,7 +198,7 @@ class OldNames:
     @property
     def vae_scale_factor(self) -> int:
         """Pixels per latent, along each side."""
-        return self.kind.vae_factor(self._configs())
+        return self.family.latents(self._configs()).factor
 
     @property
     def image_processor(self) -> ImageProcessor:

@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from runner.pipelines import text_to_image
-from runner.pipelines.base import Wish
+from runner.families import Wish
+from runner.families.stable_diffusion import SD
 from runner.python_face.arguments import Call, Texts
 from runner.python_face.callbacks import Callback
 from runner.python_face.denoising import Generators
@@ -19,7 +19,7 @@ from runner.python_face.text_to_image import PromptPipeline
 class StableDiffusionPipeline(PromptPipeline):
     """Components: tokenizer, text_encoder, unet, vae, scheduler. No safety checker is run."""
 
-    kind = text_to_image
+    family = SD
     FLAGS = {"requires_safety_checker": False}  # noqa: RUF012 (read-only by its annotation in the base)
 
     ORDER = (

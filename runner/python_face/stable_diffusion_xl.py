@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from runner.errors import Problem
-from runner.pipelines import text_to_image_xl
-from runner.pipelines.base import Wish
+from runner.families import Wish
+from runner.families.stable_diffusion_xl import SDXL
 from runner.python_face.arguments import Call, Texts
 from runner.python_face.callbacks import ADDED, Callback
 from runner.python_face.denoising import Generators
@@ -31,7 +31,7 @@ SIZES = (
 class StableDiffusionXLPipeline(PromptPipeline):
     """Components: tokenizer, tokenizer_2, text_encoder, text_encoder_2, unet, vae, scheduler."""
 
-    kind = text_to_image_xl
+    family = SDXL
     FLAGS = {"force_zeros_for_empty_prompt": True, "add_watermarker": None}  # noqa: RUF012
 
     CALLBACK_INPUTS = (*PromptPipeline.CALLBACK_INPUTS, *ADDED)

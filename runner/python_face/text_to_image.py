@@ -15,7 +15,7 @@ from torch import Tensor
 from components.schedulers import SchedulerConfigError
 from runner.backends.base import Conditioning, Guidance
 from runner.errors import Problem, RecipeError
-from runner.pipelines.base import Wish
+from runner.families import Wish
 from runner.plan import size_problems
 from runner.python_face.arguments import (
     Call,
@@ -85,12 +85,13 @@ class PromptPipeline(PromptOldNames, DiffusionPipeline):
         table = self._checked_table(call, configs)
         self._guidance_scale, self._guidance_rescale = call.guidance_scale, call.guidance_rescale
         self._clip_skip, self._interrupt, self._num_timesteps = call.wish.clip_skip, False, table.rows
-        guidance = self.kind.guidance(call.guidance_scale, call.guidance_rescale, configs)
+        guidance = self.family.guidance(call.guidance_scale, call.guidance_rescale, configs)
         height, width = self._size(call, configs)
         wish = replace(call.wish, height=height, width=width)
         conditioning = self._encoded(call.prompts, wish, guidance, call.count, call.embeds)
-        factor = self.kind.vae_factor(configs)
-        rows, columns = (height // factor, width // factor) if call.latents is None else call.latents.shape[2:]
+        channels, rows, columns = self.family.latents(configs).shape(height, width)
+        if call.latents is not None:
+            rows, columns = call.latents.shape[2:]
         batch = len(conditioning.positive)  # type: ignore[arg-type]
         old, every = call.older.get("callback"), call.older.get("callback_steps") or 1
         calling = None
@@ -99,7 +100,7 @@ class PromptPipeline(PromptOldNames, DiffusionPipeline):
         latents = self._denoise(
             backend,
             table,
-            (batch, self.kind.latent_channels(configs), rows, columns),
+            (batch, channels, rows, columns),
             conditioning,
             guidance,
             call.generator,
@@ -109,10 +110,10 @@ class PromptPipeline(PromptOldNames, DiffusionPipeline):
         if call.output_type == "latent":
             return latents
         parts = {name: unwrapped(part) if name == "vae" else part for name, part in self._components.items()}
-        return as_output(self.kind.decode(backend, parts, latents).clone(), call.output_type)
+        return as_output(self.family.decode(backend, parts, latents).clone(), call.output_type)
 
     def _size(self, call: Call, configs: Mapping[str, Any]) -> tuple[int, int]:
-        usual = self.kind.default_size(configs)
+        usual = self.family.size(configs)
         return call.height or usual[0], call.width or usual[1]
 
     def _checked_table(self, call: Call, configs: Mapping[str, Any]) -> Any:
@@ -132,7 +133,7 @@ class PromptPipeline(PromptOldNames, DiffusionPipeline):
     def _problems(self, call: Call, configs: Mapping[str, Any]) -> Iterator[Problem]:
         arguments = [name for name in signature(type(self).__call__).parameters if name not in ("self", "older")]
         wrong = list(problems_of(call, self.CALLBACK_INPUTS, arguments))
-        factor = self.kind.vae_factor(configs)
+        factor = self.family.latents(configs).factor
         asked = {"height": call.height, "width": call.width}
         sizes = {name: value for name, value in asked.items() if value is not None}
         for name, value in sizes.items():
@@ -141,13 +142,13 @@ class PromptPipeline(PromptOldNames, DiffusionPipeline):
             sizes = {}
         wrong += size_problems(sizes, factor)
         if not any(problem.where in ("clip_skip", "height", "width") for problem in wrong):
-            wrong += self.kind.fit_problems(call.wish.clip_skip, configs)
+            wrong += self.family.misfits(call.wish.clip_skip, configs)
         if not any(problem.where.endswith(("prompt", "embeds", "images_per_prompt")) for problem in wrong):
             count = call.batch * call.count
             height, width = self._size(call, configs)
             size = (height // factor, width // factor) if sizes else None
             wrong += self._generator_problems(call.generator, count)
-            wrong += latents_problems(call.latents, count, self.kind.latent_channels(configs), size)
+            wrong += latents_problems(call.latents, count, self.family.latents(configs).channels, size)
             wrong += self._seed_problems(count)
         return iter(wrong)
 
@@ -184,7 +185,7 @@ class PromptPipeline(PromptOldNames, DiffusionPipeline):
         rows = []
         for i in range(batch):
             one = replace(wish, flags=self.flags, **{name: values[i] for name, values in texts.items()})
-            rows.append(self.kind.encode(backend, self._components, one, guidance, logger.warning))
+            rows.append(self.family.encode(backend, self._components, one, guidance, logger.warning))
         conditioning = _replace_given(_stack(rows), given, self.device, self.dtype)
         if conditioning.negative is not None and conditioning.negative.shape != conditioning.positive.shape:  # type: ignore
             shapes = [list(tensor.shape) for tensor in (conditioning.negative, conditioning.positive)]  # type: ignore

@@ -7,7 +7,7 @@ from typing import Any
 from components.schedulers.base import Scheduler
 from runner.backends.base import Conditioning, Guidance
 from runner.errors import RecipeError
-from runner.pipelines import unconditional
+from runner.families.unconditional import UNCONDITIONAL
 from runner.python_face.arguments import count_problems, number_problems
 from runner.python_face.base import DiffusionPipeline
 from runner.python_face.denoising import Generators
@@ -17,7 +17,7 @@ NOTHING = Conditioning(None, None)
 
 
 class _UnconditionalPipeline(DiffusionPipeline):
-    kind = unconditional
+    family = UNCONDITIONAL
 
     ORDER = ("unet", "scheduler")
 
@@ -33,9 +33,9 @@ class _UnconditionalPipeline(DiffusionPipeline):
             raise RecipeError(problems)
         table = self._table(steps, **run)
         configs, backend = self._configs(), self._backend()
-        shape = (batch, self.kind.latent_channels(configs), *self.kind.default_size(configs))
+        shape = (batch, self.family.latents(configs).channels, *self.family.size(configs))
         latents = self._denoise(backend, table, shape, NOTHING, Guidance(1.0), generator)
-        images = as_output(self.kind.decode(backend, self._components, latents), output_type)
+        images = as_output(self.family.decode(backend, self._components, latents), output_type)
         return ImagePipelineOutput(images) if return_dict else (images,)
 
 

@@ -191,7 +191,7 @@ class TestSession:
 
         loaded = []
         load = TorchBackend.load
-        monkeypatch.setattr(TorchBackend, "load", lambda *a: (loaded.append(a[1]), load(*a))[1])
+        monkeypatch.setattr(TorchBackend, "load", lambda *a: (loaded.append(a[2].name), load(*a))[1])
         session = Session()
         for seed in range(2):
             execute(recipe(seed=seed), progress=False, session=session)

@@ -8,15 +8,17 @@ import pytest
 
 from components.checkpoint import open_checkpoint
 from runner.errors import RecipeError
-from runner.pipelines.serving import find_pipeline
+from runner.families import Family
+from runner.families.serving import find_family
+from runner.families.stable_diffusion import SD
 
 CLIP = {"tokenizer": ["transformers", "CLIPTokenizer"], "text_encoder": ["transformers", "CLIPTextModel"]}
 NETWORKS = {"unet": ["diffusers", "UNet2DConditionModel"], "vae": ["diffusers", "AutoencoderKL"]}
 
 
-def served(folder: Path, replaced: tuple[str, ...] = (), encoding: str = "utf-8", **index: Any) -> str:
+def served(folder: Path, replaced: tuple[str, ...] = (), encoding: str = "utf-8", **index: Any) -> Family:
     (folder / "model_index.json").write_text(json.dumps(CLIP | NETWORKS | index), encoding=encoding)
-    return find_pipeline(open_checkpoint(folder), replaced).__name__  # type: ignore[attr-defined]
+    return find_family(open_checkpoint(folder), replaced)
 
 
 def refusal(folder: Path, **index: Any) -> str:
@@ -66,7 +68,7 @@ def test_a_component_of_another_family_is_named_instead_of_what_it_lacks(tmp_pat
 def test_a_component_from_elsewhere_is_not_judged(tmp_path: Path) -> None:
     foreign = {"_class_name": "StableDiffusionPipeline", "unet": ["my_code", "MyUNet"]}
     assert "its unet is a MyUNet" in refusal(tmp_path, **foreign)
-    assert served(tmp_path, ("unet",), **foreign).endswith("text_to_image")
+    assert served(tmp_path, ("unet",), **foreign) is SD
 
 
 def test_an_index_made_by_hand_is_told_what_an_entry_is(tmp_path: Path) -> None:
@@ -78,4 +80,4 @@ def test_an_index_made_by_hand_is_told_what_an_entry_is(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-32"])
 def test_an_index_may_be_written_on_windows(tmp_path: Path, encoding: str) -> None:
-    assert served(tmp_path, encoding=encoding, _class_name="FlaxStableDiffusionPipeline").endswith("text_to_image")
+    assert served(tmp_path, encoding=encoding, _class_name="FlaxStableDiffusionPipeline") is SD

@@ -12,22 +12,17 @@ from typing import TYPE_CHECKING, Any
 from components.model_config import UNet2DConfig
 from runner.backends.base import Conditioning, Guidance
 from runner.errors import Problem
+from runner.families.base import Configs, Family, Say, Wish
 
 if TYPE_CHECKING:
-    from runner.backends.base import Array, Backend
-    from runner.pipelines.base import Configs, Say, Wish
+    from runner.backends.base import Backend
     from runner.schema import Recipe
 
-CLASSES = ("DDPMPipeline", "DDIMPipeline")
-COMPONENTS = ("unet",)
-OPTIONAL = ()
-MODELS = {"unet": ("UNet2DModel", UNet2DConfig)}
-SCHEDULER_PATCH: Mapping[str, Any] = {}
 PROMPT_KEYS = ("prompt", "negative_prompt", "guidance_scale", "guidance_rescale", "clip_skip")
 
 
-def problems(recipe: Recipe, configs: Configs) -> list[Problem]:
-    """Keys about prompts that say something, and a network whose output is not an image like its input."""
+def refusals(recipe: Recipe, configs: Configs) -> list[Problem]:
+    """Keys about prompts that say something, and a size that nobody says."""
     unet = configs["unet"]
     found = [
         Problem(
@@ -38,30 +33,26 @@ def problems(recipe: Recipe, configs: Configs) -> list[Problem]:
         for key in PROMPT_KEYS
         if getattr(recipe, key) not in (type(recipe).model_fields[key].default, "")
     ]
-    if unet.out_channels != unet.in_channels:
-        what = f"the UNet makes {unet.out_channels} channels of {unet.in_channels}: a learned variance is not read"
-        found.append(Problem("checkpoint", what))
-    if unet.in_channels not in (1, 3):
-        found.append(Problem("checkpoint", f"the UNet makes {unet.in_channels} channels, but a picture has 3 or 1"))
     if unet.sample_size is None and not (recipe.height and recipe.width):
         found.append(Problem("height", "the checkpoint does not say its size, so height and width must"))
     return found
 
 
-def vae_factor(configs: Configs) -> int:
-    """See `Pipeline.vae_factor`: the network sees pixels."""
-    return 1
+def misfits(clip_skip: int | None, configs: Configs) -> list[Problem]:
+    """A network whose output is no image like its input, or no picture at all."""
+    unet, found = configs["unet"], []
+    if unet.out_channels != unet.in_channels:
+        what = f"the UNet makes {unet.out_channels} channels of {unet.in_channels}: a learned variance is not read"
+        found.append(Problem("checkpoint", what))
+    if unet.in_channels not in (1, 3):
+        found.append(Problem("checkpoint", f"the UNet makes {unet.in_channels} channels, but a picture has 3 or 1"))
+    return found
 
 
-def default_size(configs: Configs) -> tuple[int, int]:
-    """See `Pipeline.default_size`."""
-    size = configs["unet"].sample_size or 1
-    return size if isinstance(size, tuple) else (size, size)
-
-
-def latent_channels(configs: Configs) -> int:
-    """Channels of the image."""
-    return configs["unet"].in_channels
+def size(configs: Configs) -> tuple[int, int]:
+    """The network's."""
+    side = configs["unet"].sample_size or 1
+    return side if isinstance(side, tuple) else (side, side)
 
 
 def guidance(scale: float, rescale: float, configs: Configs) -> Guidance:
@@ -74,6 +65,13 @@ def encode(backend: Backend, parts: Mapping[str, Any], wish: Wish, guidance: Gui
     return Conditioning(None, None)
 
 
-def decode(backend: Backend, parts: Mapping[str, Any], latents: Array) -> Array:
-    """See `Pipeline.decode`."""
-    return backend.decode(None, latents)
+UNCONDITIONAL = Family(
+    classes=("DDPMPipeline", "DDIMPipeline"),
+    components=("unet",),
+    models={"unet": ("UNet2DModel", UNet2DConfig)},
+    misfits=misfits,
+    refusals=refusals,
+    size=size,
+    guidance=guidance,
+    encode=encode,
+)

@@ -12,39 +12,22 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from components.model_config import AutoencoderKLConfig, UNet2DConditionConfig
 from runner.backends.base import Conditioning, Guidance
 from runner.errors import Problem
-from runner.pipelines.text_to_image import default_size, guidance, latent_channels, latent_problems, tokens, vae_factor
+from runner.families.base import Configs, Family, Say, Wish
+from runner.families.stable_diffusion import MODELS, guidance, latent_misfits, size, tokens
 
 if TYPE_CHECKING:
     from runner.backends.base import Array, Backend
-    from runner.pipelines.base import Configs, Say, Wish
-    from runner.schema import Recipe
 
-__all__ = ["default_size", "guidance", "latent_channels", "vae_factor"]
-
-CLASSES = ("StableDiffusionXLPipeline",)
-COMPONENTS = ("tokenizer", "tokenizer_2", "text_encoder", "text_encoder_2", "unet", "vae")
-OPTIONAL = ("tokenizer", "text_encoder")
-MODELS = {
-    "unet": ("UNet2DConditionModel", UNet2DConditionConfig),
-    "vae": ("AutoencoderKL", AutoencoderKLConfig),
-}
-SCHEDULER_PATCH: Mapping[str, Any] = {}
 FORCE_ZEROS = "force_zeros_for_empty_prompt"
 SIZES = 6  # original height and width, crop from the top and the left, target height and width
 
 
-def problems(recipe: Recipe, configs: Configs) -> list[Problem]:
-    """See `fit_problems`."""
-    return fit_problems(recipe.clip_skip, configs)
-
-
-def fit_problems(clip_skip: int | None, configs: Configs) -> list[Problem]:
+def misfits(clip_skip: int | None, configs: Configs) -> list[Problem]:
     """Components that do not fit one another, and a clip skip that leaves no layer."""
     unet, encoders = configs["unet"], _present(configs, "text_encoder")
-    found = latent_problems(configs)
+    found = latent_misfits(configs)
     widths = [encoder.get("hidden_size") for encoder in encoders]
     if None not in widths and set(unet.per_block("cross_attention_dim")) != {sum(widths)}:
         given = " and ".join(map(str, widths))
@@ -77,8 +60,8 @@ def encode(backend: Backend, parts: Mapping[str, Any], wish: Wish, guidance: Gui
     No negative prompt at all is zeros where the checkpoint wants that, an empty one is encoded. Clip skip is for the
     prompt alone.
     """
-    size = (wish.height, wish.width)
-    ids = _ids(wish.original_size or size, wish.crops_coords_top_left, wish.target_size or size)
+    own = (wish.height, wish.width)
+    ids = _ids(wish.original_size or own, wish.crops_coords_top_left, wish.target_size or own)
     hidden, pooled = _encode_texts(backend, parts, (wish.prompt, wish.prompt_2), "prompt", wish.clip_skip, say)
     positive = Conditioning(hidden, None, {"text_embeds": pooled, "time_ids": ids})
     if not guidance.doubles:
@@ -91,11 +74,6 @@ def encode(backend: Backend, parts: Mapping[str, Any], wish: Wish, guidance: Gui
     if wish.negative_original_size and wish.negative_target_size:
         ids = _ids(wish.negative_original_size, wish.negative_crops_coords_top_left, wish.negative_target_size)
     return replace(positive, negative=negative, negative_added={"text_embeds": negative_pooled, "time_ids": ids})
-
-
-def decode(backend: Backend, parts: Mapping[str, Any], latents: Array) -> Array:
-    """See `Pipeline.decode`. The autoencoder of this family overflows in float16 and says so."""
-    return backend.decode(parts["vae"], latents, upcast=parts["vae"].config.force_upcast)
 
 
 def _encode_texts(
@@ -127,3 +105,17 @@ def _present(things: Mapping[str, Any], name: str) -> list[Any]:
 
 def _silent(sentence: str) -> None:
     pass
+
+
+SDXL = Family(
+    classes=("StableDiffusionXLPipeline",),
+    components=("tokenizer", "tokenizer_2", "text_encoder", "text_encoder_2", "unet", "vae"),
+    optional=("tokenizer", "text_encoder"),
+    models=MODELS,
+    autoencoder="vae",
+    upcasts=True,
+    misfits=misfits,
+    size=size,
+    guidance=guidance,
+    encode=encode,
+)

@@ -1,4 +1,4 @@
-"""Which pipeline serves a checkpoint, by its index alone; and where none does, what the checkpoint is called.
+"""Which family serves a checkpoint, by its index alone; and where none does, what the checkpoint is called.
 
 The names of classes tell a family: of the pipeline where the index names it, of a component where a checkpoint of
 another family borrows a pipeline that is served. The tables promise nothing: a class that they lack is refused as well.
@@ -16,11 +16,11 @@ from components.checkpoint import INDEX, is_component
 from components.clip_files import TEXT_ENCODERS, TOKENIZERS
 from components.config_values import class_named, shown
 from runner.errors import Problem, RecipeError, nearest
-from runner.pipelines.base import pipelines
+from runner.families import families
 
 if TYPE_CHECKING:
     from components.checkpoint import Checkpoint
-    from runner.pipelines.base import Pipeline
+    from runner.families import Family
 
 # What a pipeline's class begins with → its family, the longer beginnings first where one holds the other.
 FAMILIES = {
@@ -91,12 +91,12 @@ TASKS = {
 }
 
 
-def find_pipeline(checkpoint: Checkpoint, replaced: Collection[str] = ()) -> Pipeline:
-    """The pipeline that serves this checkpoint's class. `replaced` components come from elsewhere than the checkpoint.
+def find_family(checkpoint: Checkpoint, replaced: Collection[str] = ()) -> Family:
+    """The family that this checkpoint's class belongs to; `replaced` components come from elsewhere.
 
     Raises RecipeError with the classes there are, or with components that are of another family.
     """
-    known, name = pipelines(), class_named(checkpoint.index)
+    known, name = families(), class_named(checkpoint.index)
     if not name:
         what = f"{checkpoint.source} has no {INDEX} that names a pipeline, so it is no whole checkpoint"
         hint = "a single network can be named under checkpoint.components"
@@ -113,9 +113,9 @@ def find_pipeline(checkpoint: Checkpoint, replaced: Collection[str] = ()) -> Pip
     return known[name]
 
 
-def _foreign(checkpoint: Checkpoint, name: str, pipeline: Pipeline, replaced: Collection[str]) -> Iterable[Problem]:
+def _foreign(checkpoint: Checkpoint, name: str, family: Family, replaced: Collection[str]) -> Iterable[Problem]:
     """Components that the index gives another class than the pipeline's, or no class that can be read."""
-    for part in (*pipeline.COMPONENTS, "scheduler"):
+    for part in (*family.components, "scheduler"):
         entry = checkpoint.index.get(part)
         if entry is None or part in replaced:
             continue
@@ -125,17 +125,17 @@ def _foreign(checkpoint: Checkpoint, name: str, pipeline: Pipeline, replaced: Co
             )
             yield Problem("checkpoint", what)
             continue
-        expected = _expected(part, pipeline)
+        expected = _expected(part, family)
         if entry[1] and expected and entry[1] not in expected:
             what = f"its {part} is a {entry[1]}, but that of a {name} must be a {' or '.join(expected)}"
-            family = _beginning(entry[1], COMPONENTS)
-            yield Problem("checkpoint", what, hint=family and f"not served here: {family}")
+            borrowing = _beginning(entry[1], COMPONENTS)
+            yield Problem("checkpoint", what, hint=borrowing and f"not served here: {borrowing}")
 
 
-def _expected(part: str, pipeline: Pipeline) -> tuple[str, ...]:
+def _expected(part: str, family: Family) -> tuple[str, ...]:
     """The classes that a component may have; () where its own reader decides."""
-    if part in pipeline.MODELS:
-        return (pipeline.MODELS[part][0],)
+    if part in family.models:
+        return (family.models[part][0],)
     return TOKENIZERS if part.startswith("tokenizer") else TEXT_ENCODERS if part.startswith("text_encoder") else ()
 
 

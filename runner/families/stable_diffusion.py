@@ -12,35 +12,25 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from components.config_values import ModelConfig
 from components.model_config import AutoencoderKLConfig, UNet2DConditionConfig
 from runner.backends.base import Conditioning, Guidance
 from runner.errors import Problem
+from runner.families.base import Configs, Family, Say, Wish
 
 if TYPE_CHECKING:
     from runner.backends.base import Array, Backend
-    from runner.pipelines.base import Configs, Say, Wish
-    from runner.schema import Recipe
 
-CLASSES = ("StableDiffusionPipeline", "LatentConsistencyModelPipeline")
-COMPONENTS = ("tokenizer", "text_encoder", "unet", "vae")
-OPTIONAL = ()
-MODELS = {
+MODELS: Mapping[str, tuple[str, type[ModelConfig]]] = {
     "unet": ("UNet2DConditionModel", UNet2DConditionConfig),
     "vae": ("AutoencoderKL", AutoencoderKLConfig),
 }
-# What this family expects of a scheduler whatever its file says (early checkpoints were published without it).
-SCHEDULER_PATCH: Mapping[str, Any] = {"steps_offset": 1, "clip_sample": False}
 
 
-def problems(recipe: Recipe, configs: Configs) -> list[Problem]:
-    """See `fit_problems`."""
-    return fit_problems(recipe.clip_skip, configs)
-
-
-def fit_problems(clip_skip: int | None, configs: Configs) -> list[Problem]:
+def misfits(clip_skip: int | None, configs: Configs) -> list[Problem]:
     """Components that do not fit one another, and a clip skip that leaves no layer."""
     unet, text = configs["unet"], configs["text_encoder"]
-    found = latent_problems(configs)
+    found = latent_misfits(configs)
 
     def refuse(where: str, what: str) -> None:
         found.append(Problem(where=where, what=what))
@@ -57,7 +47,7 @@ def fit_problems(clip_skip: int | None, configs: Configs) -> list[Problem]:
     return found
 
 
-def latent_problems(configs: Configs) -> list[Problem]:
+def latent_misfits(configs: Configs) -> list[Problem]:
     """A UNet and a VAE that do not speak of the same latents."""
     unet, vae = configs["unet"], configs["vae"]
     if unet.in_channels == vae.latent_channels == unet.out_channels:
@@ -69,25 +59,15 @@ def latent_problems(configs: Configs) -> list[Problem]:
     return [Problem("checkpoint", what)]
 
 
-def vae_factor(configs: Configs) -> int:
-    """See `Pipeline.vae_factor`."""
-    return configs["vae"].scale
-
-
-def default_size(configs: Configs) -> tuple[int, int]:
-    """See `Pipeline.default_size`."""
+def size(configs: Configs) -> tuple[int, int]:
+    """The UNet's, in pixels."""
     unet = configs["unet"]
-    size = unet.sample_size or 64
-    height, width = size if isinstance(size, tuple) else (size, size)
+    side = unet.sample_size or 64
+    height, width = side if isinstance(side, tuple) else (side, side)
     if tuple(map(int, re.findall(r"\d+", str(unet.get("_diffusers_version", "1.0")))[:2])) < (0, 9):
         height, width = max(height, 64), max(width, 64)  # the first Stable Diffusion files say 32 and mean 64
-    factor = vae_factor(configs)
+    factor = configs["vae"].scale
     return height * factor, width * factor
-
-
-def latent_channels(configs: Configs) -> int:
-    """Channels of the latents that the UNet denoises."""
-    return configs["unet"].in_channels
 
 
 def guidance(scale: float, rescale: float, configs: Configs) -> Guidance:
@@ -103,11 +83,6 @@ def encode(backend: Backend, parts: Mapping[str, Any], wish: Wish, guidance: Gui
         return Conditioning(positive, None)
     negative = _encode_text(backend, parts, wish.negative_prompt or "", "negative_prompt", None, say)
     return Conditioning(positive, negative)
-
-
-def decode(backend: Backend, parts: Mapping[str, Any], latents: Array) -> Array:
-    """See `Pipeline.decode`."""
-    return backend.decode(parts["vae"], latents)
 
 
 def _encode_text(backend: Backend, parts: Mapping[str, Any], text: str, key: str, skip: int | None, say: Say) -> Array:
@@ -128,3 +103,16 @@ def tokens(tokenizer: Any, text: str, key: str, say: Say) -> tuple[np.ndarray, n
         removed = tokenizer.decode(whole[0, length - 1 : -1])
         say(f"{key}: the text encoder reads {length} tokens at most, so this was left out: {removed}")
     return np.asarray(kept.input_ids), np.asarray(kept.attention_mask)
+
+
+SD = Family(
+    classes=("StableDiffusionPipeline", "LatentConsistencyModelPipeline"),
+    components=("tokenizer", "text_encoder", "unet", "vae"),
+    models=MODELS,
+    autoencoder="vae",
+    scheduler={"steps_offset": 1, "clip_sample": False},  # early checkpoints were published without it
+    misfits=misfits,
+    size=size,
+    guidance=guidance,
+    encode=encode,
+)

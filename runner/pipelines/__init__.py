@@ -1,1 +1,0 @@
-"""Which component does what, free of any backend. One file for each kind of pipeline."""
