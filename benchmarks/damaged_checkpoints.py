@@ -22,9 +22,9 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from components.tensor_headers import read_header
+from runner.bundled import DEMO_FOLDER
 from runner.errors import RecipeError
 from runner.execute import execute
-from runner.plan import DEMO_FOLDER
 from runner.schema import Recipe
 
 WEIGHTS = "diffusion_pytorch_model.safetensors"

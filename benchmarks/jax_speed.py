@@ -142,7 +142,7 @@ def write_full_size(folder: Path) -> Path:
 
     from components.torch_models.autoencoder_kl import AutoencoderKL
     from components.torch_models.unet_2d_condition import UNet2DConditionModel
-    from runner.plan import DEMO_FOLDER
+    from runner.bundled import DEMO_FOLDER
 
     sizes = {"hidden_size": 768, "intermediate_size": 3072, "num_hidden_layers": 12, "num_attention_heads": 12}
     widths = {"block_out_channels": (128, 256, 512, 512), "layers_per_block": 2}

@@ -23,8 +23,8 @@ from typing import Any
 
 import ray
 
+from runner.bundled import DEMO_FOLDER
 from runner.compose import compose
-from runner.plan import DEMO_FOLDER
 from runner.session import Session
 from runner.sweep.folder import SweepFolder
 from runner.sweep.launchers import ray_pool

@@ -86,7 +86,7 @@ def diffusers_script(options: argparse.Namespace, folder: Path, together: bool) 
     import diffusers
     import torch
 
-    from runner.plan import DEMO_FOLDER
+    from runner.bundled import DEMO_FOLDER
 
     diffusers.logging.set_verbosity_error()
     pipe = diffusers.StableDiffusionPipeline.from_pretrained(DEMO_FOLDER / "shapes", safety_checker=None)

@@ -1,6 +1,6 @@
 """The parts of image diffusion, for type checkers and editors."""
 
-# written by python -m components.schedulers.signatures
+# written by python tests/stubs.py
 
 from components.checkpoint import Checkpoint as Checkpoint
 from components.checkpoint import open_checkpoint as open_checkpoint

@@ -22,10 +22,10 @@ from flax import struct
 from jax import Array
 from jax.core import Tracer
 
-from components.schedulers import scheduler_classes
 from components.schedulers.arrays import clipped
 from components.schedulers.base import Scheduler
 from components.schedulers.config import Config
+from components.schedulers.family import scheduler_classes
 from components.schedulers.loop import Loop
 from components.schedulers.noise import TrainingClock
 from components.schedulers.schedule import Schedule

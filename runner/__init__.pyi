@@ -1,6 +1,6 @@
 """Pipelines and parts, for type checkers and editors."""
 
-# written by python -m components.schedulers.signatures
+# written by python tests/stubs.py
 
 from components import AutoencoderKL as AutoencoderKL
 from components import UNet2DConditionModel as UNet2DConditionModel

@@ -18,7 +18,7 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, BinaryIO, ClassVar, Literal, TypeVar
+from typing import IO, TYPE_CHECKING, Annotated, Any, ClassVar, Literal, TypeVar
 
 import numpy as np
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
@@ -133,7 +133,7 @@ def encode_image(pixels: np.ndarray, file_format: str, record: ImageRecord) -> b
     return buffer.getvalue()
 
 
-def save_jpeg(image: Image.Image, to: BinaryIO, exif: Image.Exif | None = None) -> None:
+def save_jpeg(image: Image.Image, to: IO[bytes], exif: Image.Exif | None = None) -> None:
     """As a JPEG whose pixels depend on the picture alone: quality 95, colours not subsampled."""
     image.save(to, "JPEG", quality=95, subsampling=0, **({} if exif is None else {"exif": exif}))
 

@@ -18,7 +18,8 @@ from components.packages import absent
 from components.schedulers import SchedulerConfigError
 from runner import needs
 from runner.backends.abilities import ABILITIES
-from runner.errors import Problem, RecipeError, nearest
+from runner.bundled import checkpoint_source
+from runner.errors import Problem, RecipeError
 from runner.families import Configs, Family, Wish
 from runner.families.serving import find_family
 from runner.network_facts import misstated, remarks, stated
@@ -32,8 +33,6 @@ if TYPE_CHECKING:
     from runner.schema import Backend as BackendChoice
     from runner.schema import Recipe
 
-DEMO = "demo:"
-DEMO_FOLDER = Path(__file__).parent / "demo"
 IMAGES_PER_BATCH = 4
 
 
@@ -195,24 +194,6 @@ def size_problems(sizes: Mapping[str, int], factor: int) -> list[Problem]:
         for key, size in sizes.items()
         if size % factor
     ]
-
-
-def demo_checkpoints() -> list[str]:
-    """The checkpoints that ship with the program, as recipes call them."""
-    return sorted(DEMO + folder.parent.name for folder in DEMO_FOLDER.glob("*/model_index.json"))
-
-
-def checkpoint_source(repo: str) -> str | Path:
-    """The folder of a bundled checkpoint (`demo:shapes`); anything else as it is. Raises RecipeError."""
-    if not repo.startswith(DEMO):
-        return repo
-    known = demo_checkpoints()
-    if repo not in known:
-        problem = Problem(
-            "checkpoint.repo", f"{repo!r} does not ship with the program", tuple(known), nearest(repo, known)
-        )
-        raise RecipeError([problem])
-    return DEMO_FOLDER / repo.removeprefix(DEMO)
 
 
 def _check_backend(choice: BackendChoice) -> None:
@@ -383,7 +364,7 @@ def table_alone(recipe: Recipe) -> tuple[Scheduler, Tableau, bool]:
     Where it is not, the class's own defaults stand for it. Raises RecipeError where those do not go with the recipe.
     """
     from components.component_files import ComponentFiles
-    from runner.compose.on_disk import scheduler_config
+    from runner.on_disk import scheduler_config
 
     config = scheduler_config(recipe.checkpoint.model_dump())
     path = Path(recipe.checkpoint.repo) / "scheduler" / "scheduler_config.json"

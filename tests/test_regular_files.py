@@ -19,7 +19,7 @@ from components.hub import HubRepo
 from components.regular_files import MAX_DEPTH, IrregularError, JsonError, Kind, parse_json, read_bytes
 from components.schedulers import EulerDiscreteScheduler
 from components.tensor_headers import read_header
-from runner.plan import DEMO_FOLDER
+from runner.bundled import DEMO_FOLDER
 from runner.provenance import FileSums
 from runner.sweep.speed import FILE, Meter
 

@@ -1,16 +1,16 @@
 """The family of schedulers, for type checkers and editors."""
 
-# written by python -m components.schedulers.signatures
+# written by python tests/stubs.py
 
 from collections.abc import Sequence
 from typing import Any, Literal
 
-from components.schedulers.base import RunOptions as RunOptions
 from components.schedulers.base import Scheduler as Scheduler
 from components.schedulers.options import Option as Option
 from components.schedulers.options import OptionProblem as OptionProblem
 from components.schedulers.options import SchedulerConfigError as SchedulerConfigError
 from components.schedulers.published import AysSchedules as AysSchedules
+from components.schedulers.run_options import RunOptions as RunOptions
 from components.schedulers.tableau import Clip as Clip
 from components.schedulers.tableau import Tableau as Tableau
 from components.schedulers.tableau import TableauError as TableauError

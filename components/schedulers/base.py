@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from copy import copy
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -20,7 +20,8 @@ from components.schedulers.configured import Configured
 from components.schedulers.equation import UNKNOWN
 from components.schedulers.facade import Facade
 from components.schedulers.noise import Array, TrainingClock
-from components.schedulers.options import BETAS, SIGMA_FLAGS, OptionProblem, SchedulerConfigError
+from components.schedulers.options import SIGMA_FLAGS, OptionProblem, SchedulerConfigError
+from components.schedulers.run_options import RunOptions
 from components.schedulers.schedule import DEFAULT_STEPS, Grid, Schedule, alike
 from components.schedulers.signatures import describe
 from components.schedulers.tableau import Clip, Level, Rows, State, Tableau, Update, parameterisation, trace
@@ -33,32 +34,12 @@ ROUNDED = 1.001
 """Published sigmas are rounded: 14.615 is not beyond 14.6146."""
 
 
-@dataclass(frozen=True)
-class RunOptions:
-    """What belongs to one run and not to the configuration; each method reads the ones it lists in its options."""
-
-    eta: float = 0.0
-    use_clipped_model_output: bool = False
-    s_churn: float = 0.0
-    s_tmin: float = 0.0
-    s_tmax: float = float("inf")
-    s_noise: float = 1.0
-    order: int = 4
-    strength: float = 1.0
-    mu: float | None = None
-    shared_path: bool = False  # draws are increments of one Brownian path for all samplers and any number of steps
-    unshifted: tuple[float, ...] | None = None  # levels of a flow in place of even ones, before any shift
-    same_rows: bool = False  # begun late, a method has the rows of the whole run, and not those by which it starts
-
-
 class Scheduler(Configured, Facade):
     """Base of all schedulers. `XScheduler(**options)`; unknown or unfit options raise SchedulerConfigError."""
 
     aliases: ClassVar[tuple[str, ...]] = ()
     variance_preserving: ClassVar[bool] = True
     """Whether x is kept as alpha x0 + sigma eps; otherwise as x0 + sigma eps, scaled at the network's door."""
-    finite_clock: ClassVar[bool] = False
-    """Whether the method needs sigma / alpha finite: zero terminal SNR is then only approached."""
     ascending: ClassVar[bool] = False
     """Whether a run goes from data to noise."""
     equation: Any = UNKNOWN
@@ -92,11 +73,7 @@ class Scheduler(Configured, Facade):
 
     def make_clock(self) -> Any:
         """What t and sigma mean to each other: here, a training clock of betas."""
-        betas = {option.name: self._values.get(option.name, option.default) for option in BETAS}
-        clock, zero_snr = TrainingClock.from_betas(**betas), betas["rescale_betas_zero_snr"]
-        # eps at alpha = 0 says nothing of x0: like solvers in log(alpha), it takes the smallest alpha instead.
-        finite = self.finite_clock or self._values.get("prediction_type") == "epsilon"
-        return clock.with_finite_end() if zero_snr and finite else clock
+        return self.training_clock()
 
     def end_sigma(self) -> float:
         """Noise-to-signal ratio where the last step ends, by the configuration."""

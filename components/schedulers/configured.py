@@ -12,10 +12,19 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from components.schedulers.config import CONFIG_NAME, Config, find_file
 from components.schedulers.inheritance import class_in, inherit
-from components.schedulers.options import SIGMA_FLAGS, Option, OptionProblem, SchedulerConfigError, as_yaml, check
+from components.schedulers.noise import TrainingClock
+from components.schedulers.options import (
+    BETAS,
+    SIGMA_FLAGS,
+    Option,
+    OptionProblem,
+    SchedulerConfigError,
+    as_yaml,
+    check,
+)
 
 if TYPE_CHECKING:
-    from components.schedulers.base import RunOptions, Scheduler
+    from components.schedulers.run_options import RunOptions
     from components.schedulers.schedule import Schedule
 
 
@@ -29,6 +38,9 @@ class Configured:
     OPTIONS: ClassVar[tuple[Option, ...]] = ()
     fits: str = "training clock"
     """The kind of network it samples: "training clock", "edm", "flow", "consistency" or "v-diffusion"."""
+
+    finite_clock: ClassVar[bool] = False
+    """Whether the method needs sigma / alpha finite: zero terminal SNR is then only approached."""
 
     run: RunOptions
     chosen: frozenset[str]
@@ -46,7 +58,7 @@ class Configured:
     @classmethod
     def check_options(cls, options: Mapping[str, Any]) -> list[OptionProblem]:
         """Everything that is wrong with these options for this class, at once; nothing is built."""
-        from components.schedulers import option_owners
+        from components.schedulers.family import option_owners
 
         return check(cls.options(), options, option_owners())
 
@@ -71,7 +83,7 @@ class Configured:
         they survive the way back. What came from `config` is in `.inherited`, what did not fit this class, or gave way
         to `options`, in `.dropped`. Raises SchedulerConfigError for bad `options`, and for a damaged `config`.
         """
-        from components.schedulers import option_kin, option_owners
+        from components.schedulers.family import option_kin, option_owners
 
         source = dict(config.to_config() if isinstance(config, Configured) else config)
         defaulted = {
@@ -147,10 +159,18 @@ class Configured:
         """Every kind of network that some configuration of this class samples."""
         return {cls.fits} | ({"flow"} if "use_flow_sigmas" in cls.options() else set())
 
+    def training_clock(self) -> TrainingClock:
+        """The clock of its betas."""
+        betas = {option.name: self._values.get(option.name, option.default) for option in BETAS}
+        clock, zero_snr = TrainingClock.from_betas(**betas), betas["rescale_betas_zero_snr"]
+        # eps at alpha = 0 says nothing of x0: like solvers in log(alpha), it takes the smallest alpha instead.
+        finite = self.finite_clock or self._values.get("prediction_type") == "epsilon"
+        return clock.with_finite_end() if zero_snr and finite else clock
+
     @property
-    def compatibles(self) -> list[type[Scheduler]]:
+    def compatibles(self) -> list[type[Configured]]:
         """The classes that can sample what this one samples, with this one's configuration."""
-        from components.schedulers import scheduler_classes
+        from components.schedulers.family import scheduler_classes
 
         return [cls for cls in scheduler_classes().values() if self.fits in cls.kinds() and cls.reads(self.config)]
 
@@ -165,7 +185,7 @@ class Configured:
 
     def mismatch(self, config: Mapping[str, Any]) -> OptionProblem | None:
         """What is wrong with sampling the network that `config`, a checkpoint's scheduler configuration, belongs to."""
-        from components.schedulers import scheduler_classes
+        from components.schedulers.family import scheduler_classes
 
         owner = scheduler_classes().get(class_in(config) or "")
         if owner is None or (own := owner.from_config(config)).fits == self.fits:

@@ -17,7 +17,7 @@ class DPMSolverMultistepInverseScheduler(DPMSolverMultistepScheduler):
     """Reads at rising timesteps and ends at the noisiest level; listed timesteps and sigmas ascend. The ODE only."""
 
     aliases = ("dpmpp_2m_inverse",)
-    equation = INVERTED
+    equation = INVERTED  # type: ignore[assignment] (a property of its parent's options)
     schedule_takes = ()
     ascending = True
     OPTIONS = (

@@ -135,9 +135,7 @@ class OldNames:
             return clock
         if "beta_schedule" not in type(self).options():  # type: ignore[attr-defined]
             raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
-        from components.schedulers.base import Scheduler
-
-        return Scheduler.make_clock(self)  # type: ignore[arg-type]
+        return self.training_clock()  # type: ignore[attr-defined]
 
     @property
     def alphas_cumprod(self) -> Any:

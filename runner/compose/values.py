@@ -13,11 +13,11 @@ from typing import Any
 from pydantic import ValidationError
 
 from runner.compose.documents import Document, dotted, references
-from runner.compose.on_disk import scheduler_config, source_problem, vae_factor
 from runner.compose.unknown_keys import unknown_key
 from runner.compose.yaml_text import KeyPath
 from runner.errors import Problem, nearest
 from runner.network_facts import misstated, stated
+from runner.on_disk import scheduler_config, source_problem, vae_factor
 from runner.registry import find_scheduler
 from runner.schema import COMPONENTS, Recipe, key_paths
 

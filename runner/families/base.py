@@ -50,6 +50,7 @@ class Wish:
     flags: Mapping[str, Any] = field(default_factory=dict)
 
 
+Scale = float | tuple[float, ...]
 Encode = Callable[["Backend", Mapping[str, Any], Wish, "Guidance", Say], "Conditioning"]
 
 
@@ -71,7 +72,7 @@ class Family:
     models: Mapping[str, tuple[str, type[ModelConfig]]]
     misfits: Callable[[int | None, Configs], list[Problem]]
     size: Callable[[Configs], tuple[int, int]]
-    guidance: Callable[[float, float, Configs], Guidance]
+    guidance: Callable[[Scale, float, Configs], Guidance]
     encode: Encode
     refusals: Callable[[Recipe, Configs], list[Problem]] = lambda recipe, configs: []
     optional: tuple[str, ...] = ()

@@ -16,7 +16,7 @@ from components.config_values import ModelConfig
 from components.model_config import AutoencoderKLConfig, UNet2DConditionConfig
 from runner.backends.base import Conditioning, Guidance
 from runner.errors import Problem
-from runner.families.base import Configs, Family, Say, Wish
+from runner.families.base import Configs, Family, Say, Scale, Wish
 
 if TYPE_CHECKING:
     from runner.backends.base import Array, Backend
@@ -70,7 +70,7 @@ def size(configs: Configs) -> tuple[int, int]:
     return height * factor, width * factor
 
 
-def guidance(scale: float, rescale: float, configs: Configs) -> Guidance:
+def guidance(scale: Scale, rescale: float, configs: Configs) -> Guidance:
     """Guidance, told to the network where the network was distilled for that."""
     embedded = configs["unet"].time_cond_proj_dim is not None
     return Guidance(scale, rescale, embedded)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from components.model_config import UNet2DConfig
 from runner.backends.base import Conditioning, Guidance
 from runner.errors import Problem
-from runner.families.base import Configs, Family, Say, Wish
+from runner.families.base import Configs, Family, Say, Scale, Wish
 
 if TYPE_CHECKING:
     from runner.backends.base import Backend
@@ -55,7 +55,7 @@ def size(configs: Configs) -> tuple[int, int]:
     return side if isinstance(side, tuple) else (side, side)
 
 
-def guidance(scale: float, rescale: float, configs: Configs) -> Guidance:
+def guidance(scale: Scale, rescale: float, configs: Configs) -> Guidance:
     """None: there is no prompt to follow."""
     return Guidance(1.0)
 

@@ -26,12 +26,13 @@ from components.errors import CheckpointError
 from components.flax_schedulers import FlaxScheduler, SchedulerState, flax_scheduler
 from runner.backends.base import Conditioning
 from runner.backends.jax import Component, JaxBackend
+from runner.bundled import checkpoint_source
 from runner.errors import Problem, RecipeError
 from runner.families import Family
 from runner.families.serving import find_family
 from runner.families.stable_diffusion import SD, tokens
 from runner.families.stable_diffusion_xl import SDXL
-from runner.plan import checkpoint_source, size_problems
+from runner.plan import size_problems
 from runner.python_face.flax_arguments import Call, one_copy
 from runner.python_face.images import ImagePipelineOutput, StableDiffusionPipelineOutput, check_output_type, picture
 

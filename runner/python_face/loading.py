@@ -18,11 +18,11 @@ from components.torch_models.loading import as_dtype
 from components.torch_models.saving import FORMAT_VERSION
 from components.torch_models.text_encoder import save_text_encoder
 from runner.backends.torch import load_component
+from runner.bundled import checkpoint_source
 from runner.families import Family
 from runner.families.serving import find_family
 from runner.families.stable_diffusion import SD
 from runner.families.stable_diffusion_xl import SDXL
-from runner.plan import checkpoint_source
 
 CLASSES = {
     SD: ("runner.python_face.stable_diffusion", "StableDiffusionPipeline"),

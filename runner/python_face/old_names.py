@@ -22,8 +22,8 @@ from components.schedulers.config import Config
 from components.torch_models.saving import FORMAT_VERSION
 from components.without_effect import QUICK, WithoutEffect
 from runner.backends.torch_guidance import guidance_embedding
+from runner.bundled import checkpoint_source
 from runner.families import Family
-from runner.plan import checkpoint_source
 from runner.python_face.images import ImageProcessor, picture
 from runner.python_face.wrapped import unwrapped
 

@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from runner.bundled import DEMO_FOLDER
 from runner.errors import RecipeError
-from runner.plan import DEMO_FOLDER, Plan, make_plan
+from runner.plan import Plan, make_plan
 
 KARRAS = {"use_karras_sigmas": True}
 V_ZERO = ("checkpoint.prediction_type=v_prediction", "checkpoint.zero_terminal_snr=true")

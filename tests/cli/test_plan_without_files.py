@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from components.hub import cache_folder
-from runner.plan import DEMO_FOLDER
+from runner.bundled import DEMO_FOLDER
 
 SHAPES = DEMO_FOLDER / "shapes"
 SDXL = "stabilityai/stable-diffusion-xl-base-1.0"

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from runner.plan import demo_checkpoints
+from runner.bundled import demo_checkpoints
 from runner.registry import PACKAGED, Library
 
 RECIPES = Library((PACKAGED,)).choices("recipe")

@@ -9,8 +9,8 @@ import pytest
 from test_text_to_image_parity import expected_pixels
 from tiny_checkpoint import pixels
 
+from runner.bundled import checkpoint_source
 from runner.execute import RunResult
-from runner.plan import checkpoint_source
 from runner.replay import replay
 
 DEMO: dict[str, Any] = {"checkpoint": {"repo": "demo:shapes"}, "steps": 10, "seed": 3}

@@ -11,10 +11,11 @@ import torch
 from safetensors import safe_open
 from tiny_checkpoint import altered, pixels
 
+from runner.bundled import checkpoint_source, demo_checkpoints
 from runner.errors import RecipeError
 from runner.execute import RunError, RunResult, Session, execute
 from runner.outputs import pixel_sha256, read_pixels
-from runner.plan import Pins, checkpoint_source, demo_checkpoints, make_plan
+from runner.plan import Pins, make_plan
 from runner.schema import Recipe
 
 Run = Callable[..., RunResult]

@@ -7,10 +7,11 @@ from typing import Any
 
 import diffusers
 import pytest
+from stubs import ROOT, STUBS, stub
 
 from components.schedulers import EulerDiscreteScheduler, FlaxEulerDiscreteScheduler, scheduler_classes
 from components.schedulers.options import Option
-from components.schedulers.signatures import ROOT, STUBS, annotation, stub, told
+from components.schedulers.signatures import annotation, told
 
 CLASSES = scheduler_classes()
 
@@ -54,7 +55,7 @@ def test_a_wrong_option_is_refused_as_before() -> None:
 
 @pytest.mark.parametrize("file", STUBS)
 def test_stubs_are_what_the_command_writes(file: str) -> None:
-    """If not: python -m components.schedulers.signatures."""
+    """If not: python tests/stubs.py."""
     assert (ROOT / file).read_text(encoding="utf-8") == stub(file)
 
 

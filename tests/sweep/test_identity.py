@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 
+from runner.bundled import DEMO_FOLDER
 from runner.compose import load_file, to_yaml
 from runner.compose.yaml_text import parse
-from runner.plan import DEMO_FOLDER, Planner
+from runner.plan import Planner
 from runner.provenance import FileSums
 from runner.schema import Recipe, key_paths, marks
 from runner.sweep.identity import image_id, pin

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from components.regular_files import CONFIGURATION, read_json
+from runner.bundled import checkpoint_source
 from runner.errors import Problem, RecipeError
 
 
@@ -22,7 +23,7 @@ def source_problem(checkpoint: Any, where: str) -> Problem | None:
     if not isinstance(repo, str) or not repo:
         return None
     try:
-        if isinstance(_source(repo), Path) or Path(repo).expanduser().is_dir():
+        if isinstance(checkpoint_source(repo), Path) or Path(repo).expanduser().is_dir():
             return None
         if repo.startswith((".", "/", "~")):
             return Problem(where, f"{repo} is not an existing folder", missing=not Path(repo).expanduser().exists())
@@ -72,7 +73,7 @@ def _folder(repo: str, revision: str | None) -> Path | None:
     from components.hub import find_repo
 
     try:
-        source = _source(repo)
+        source = checkpoint_source(repo)
         local = Path(source).expanduser()
         if local.is_dir():
             return local
@@ -81,9 +82,3 @@ def _folder(repo: str, revision: str | None) -> Path | None:
         return hub.snapshot(commit) if commit else None
     except (RecipeError, CheckpointError, OSError):
         return None
-
-
-def _source(repo: str) -> str | Path:
-    from runner.plan import checkpoint_source
-
-    return checkpoint_source(repo)
