@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from components.errors import CheckpointError
 from runner.errors import RecipeError
 from runner.outputs import ImageRecord, encode_image, pack, pixel_sha256
-from runner.provenance import versions
+from runner.provenance import NUMERICS, versions
 from runner.session import Drawn, Session, Shot, Stopwatch
 
 if TYPE_CHECKING:
@@ -40,6 +40,7 @@ class Made:
             "device": backend.device,
             "dtype": backend.dtype,
             "threads": backend.threads,
+            "numerics": NUMERICS,
             "versions": {**versions(), **backend.versions()},
         }
 

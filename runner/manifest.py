@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 import numpy as np
 from pydantic import ConfigDict, Field
 
-from runner.outputs import BatchIndices, Device, Dtype, Index, Sha256, Threads
+from runner.outputs import BatchIndices, Device, Dtype, Index, Numerics, Sha256, Threads
 from runner.provenance import FileSums, git_state, machine
 
 if TYPE_CHECKING:
@@ -43,6 +43,7 @@ class SavedRun:
     threads: Threads
     device: Device
     dtype: Dtype
+    numerics: Numerics = 1
 
 
 def describe_run(plan: Plan, made: Made, started: datetime) -> dict[str, Any]:
@@ -57,7 +58,7 @@ def describe_run(plan: Plan, made: Made, started: datetime) -> dict[str, Any]:
         "width": plan.width,
         "height": plan.height,
         "batches": [list(batch.indices) for batch in plan.batches],
-        **{name: made.facts[name] for name in ("device", "dtype", "threads")},
+        **{name: made.facts[name] for name in ("device", "dtype", "threads", "numerics")},
         "noise": recipe.noise.device,
         "scheduler": {
             "class": type(plan.scheduler).__name__,

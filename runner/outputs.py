@@ -41,6 +41,7 @@ MAX_TOGETHER = 64 * MB  # of the recipes of a batch, unpacked: 4,096 of 16 kB ea
 Threads = Annotated[int, Field(ge=1, le=4096)]
 Device = Annotated[str, Field(pattern=r"^\w{1,20}(:\d{1,4})?$")]
 Dtype = Literal["float32", "bfloat16", "float16"]
+Numerics = Annotated[int, Field(ge=0, lt=2**31)]
 Index = Annotated[int, Field(ge=0, lt=2**31)]
 BatchIndices = Annotated[tuple[Index, ...], Field(min_length=1, max_length=65536)]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
@@ -55,8 +56,8 @@ class ImageRecord:
     """All that is needed to make one picture again, carried inside the picture.
 
     `batch` holds the indices of the images computed together with this one and `threads` the thread count: both decide
-    the last bit. `together` is for pictures that were drawn with those of other recipes: these, packed (`pack`), in the
-    order of the batch, this one's own being number `position`.
+    the last bit, as do the program's `numerics` (provenance.NUMERICS). `together` is for pictures that were drawn with
+    those of other recipes: these, packed (`pack`), in the order of the batch, this one's own being number `position`.
     `sha256` is of the pixels as drawn (height × width × 3 bytes, row by row), before any lossy coding.
     """
 
@@ -73,6 +74,7 @@ class ImageRecord:
     versions: dict[str, str] = field(default_factory=dict)
     together: str = ""
     position: Annotated[int, Field(ge=0, lt=65536)] = 0
+    numerics: Numerics = 1
 
 
 def pack(recipes: Sequence[str]) -> str:

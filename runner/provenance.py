@@ -18,6 +18,8 @@ from typing import Any
 from components.regular_files import CACHE, open_regular, read_json
 from runner.outputs import write_atomically
 
+NUMERICS = 1
+"""Raised when a change of this program moves last bits of pictures; what is saved without the number has 1."""
 INITIAL = "(initial)"  # what git calls the commit of a repository that has none yet
 PACKAGES = ("diffusion-recipes", "torch", "transformers", "tokenizers", "numpy", "safetensors", "Pillow")
 _LFS_BLOB = re.compile(r"[0-9a-f]{64}")

@@ -1,6 +1,7 @@
 """Makes pictures again from what was saved with them, and says whether every pixel is the same.
 
 The batch, the thread count, the device and the dtype are taken from the record, because they decide the last bit.
+What was drawn with other numerics than this program's (provenance.NUMERICS) is compared within 1 of 255.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from runner.interrupts import InterruptGuard
 from runner.outputs import new_run_folder, pixel_sha256, read_pixels, save_jpeg, write_together
 from runner.plan import Pins, Plan, Planner
 from runner.progress import Counted
-from runner.provenance import machine
+from runner.provenance import NUMERICS, machine
 from runner.saved import ENVIRONMENT, Saved, SavedBatch, find_saved
 from runner.session import Shot
 from runner.sweep.partition import Together
@@ -81,7 +82,10 @@ class _Again:
         self.evaluations = sum(plan.tableau.nfe for plans in self.plans for plan in plans)
         self.run = None if check or saved.run is None else RunFolder(self.planner.plan(*saved.run), None)
         self.kept: list[tuple[str, bytes]] | None = None if check or saved.run else []
-        self.lines: list[str] = list(saved.notes)
+        others = sorted({str(batch.numerics) for batch in saved.batches} - {str(NUMERICS)})
+        self.same = "identical within 1 of 255" if others else "identical"
+        told = [f"drawn with numerics {one}, here {NUMERICS}: compared within 1 of 255" for one in others]
+        self.lines: list[str] = [*saved.notes, *told]
         self.different: list[str] = []
         self.changes: dict[str, None] = {}
 
@@ -116,7 +120,7 @@ class _Again:
         found = {
             path: told
             for number, (path, recorded) in before.files.items()
-            if (told := _difference(path, made, number, recorded))
+            if (told := _difference(path, made, number, recorded, 0 if before.numerics == NUMERICS else 1))
         }
         self.different += [f"{path.name}: {told}" for path, told in found.items()]
         if found:
@@ -137,7 +141,7 @@ class _Again:
         count = sum(len(batch.files) for batch in self.saved.batches)
         images = f"{count} image{'s' * (count > 1)}"
         if not self.different:
-            return Replay(True, [*self.lines, f"identical: every pixel of {images}"], folder)
+            return Replay(True, [*self.lines, f"{self.same}: every pixel of {images}"], folder)
         lines = [*self.lines, f"different: {len(self.different)} of {images}", *self.different]
         return Replay(False, [*lines, *(self.changes or ["nothing is known to have changed since"])], folder)
 
@@ -152,13 +156,13 @@ def _ending(path: Path) -> str:
     return {"jpeg": "jpg"}.get(ending, ending if ending in ("png", "jpg", "webp") else "png")
 
 
-def _difference(path: Path, made: Made, number: int, recorded: str) -> str:
-    """How a picture drawn again differs from the file, in words; empty where every pixel is the same."""
+def _difference(path: Path, made: Made, number: int, recorded: str, within: int) -> str:
+    """How a picture drawn again differs from the file, in words; empty where no pixel does by more than `within`."""
     new = made.drawn.pictures[number]
     same_drawing = pixel_sha256(new) == recorded
     if not path.is_file():
         return "" if same_drawing else "differs from what was recorded (the file itself is gone)"
-    told = describe_difference(read_pixels(path), _as_saved(new, _ending(path)))
+    told = describe_difference(read_pixels(path), _as_saved(new, _ending(path)), within)
     if told and same_drawing:
         told += "; the replay equals what was recorded, so the file was changed after it was made"
     return told
@@ -185,12 +189,12 @@ def _changes(then: Mapping[str, Any], made: Made) -> list[str]:
     return lines
 
 
-def describe_difference(old: np.ndarray, new: np.ndarray) -> str:
-    """How two pictures (H, W, 3) differ, in words; empty when they do not."""
+def describe_difference(old: np.ndarray, new: np.ndarray, within: int = 0) -> str:
+    """How two pictures (H, W, 3) differ, in words; empty where no pixel does by more than `within`, of 255."""
     if old.shape != new.shape:
         return f"was {old.shape[1]}×{old.shape[0]} pixels, is now {new.shape[1]}×{new.shape[0]}"
     gap = np.abs(old.astype(int) - new.astype(int)).max(axis=-1)
-    if not gap.any():
+    if gap.max() <= within:
         return ""
     return f"{np.count_nonzero(gap)} of {gap.size} pixels differ, by at most {gap.max()} of 255"
 

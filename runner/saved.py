@@ -22,7 +22,7 @@ from runner.sweep.folder import PLAN, SweepFolder
 if TYPE_CHECKING:
     from runner.schema import Recipe
 
-ENVIRONMENT = ("device", "dtype", "threads", "machine", "versions", "checkpoint")
+ENVIRONMENT = ("device", "dtype", "threads", "numerics", "machine", "versions", "checkpoint")
 
 
 @dataclass(frozen=True)
@@ -35,6 +35,11 @@ class SavedBatch:
     pins: Pins
     files: Mapping[int, tuple[Path, str]]
     environment: Mapping[str, Any]
+
+    @property
+    def numerics(self) -> int:
+        """The program's number of then (provenance.NUMERICS)."""
+        return self.environment.get("numerics", 1)
 
 
 @dataclass(frozen=True)

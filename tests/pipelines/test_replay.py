@@ -13,7 +13,8 @@ from PIL import Image, PngImagePlugin
 from runner.compose import load_file
 from runner.errors import RecipeError
 from runner.execute import RunResult, execute
-from runner.outputs import read_pixels
+from runner.outputs import pixel_sha256, read_pixels
+from runner.provenance import NUMERICS
 from runner.replay import describe_difference, replay
 
 SCHEDULER = {"name": "EulerAncestralDiscreteScheduler"}  # draws in every row, so seeds and order matter
@@ -127,6 +128,60 @@ def test_what_cannot_be_replayed_is_refused(tmp_path: Path, target: str) -> None
     expected = {"nothing": "no such file", "empty folder": "has no manifest.json", "text file": "not a picture"}
     assert expected[target] in str(caught.value)
     assert str(path) in str(caught.value)
+
+
+@pytest.mark.parametrize("numerics", [0, 2])
+def test_other_numerics_are_said_and_compared_within_one_level(batch: RunResult, numerics: int) -> None:
+    """A picture is made to differ by one level, then by two."""
+    manifest = batch.folder / "manifest.json"
+    values = json.loads(manifest.read_text())
+    assert values["numerics"] == NUMERICS
+    manifest.write_text(json.dumps(values | {"numerics": numerics}))
+    for identical in (True, False):
+        image = batch.images[2]
+        _alter(image, numerics)
+        from_folder, from_picture = (replay(one, check=True, progress=False) for one in (batch.folder, image))
+        for result, count in ((from_folder, "5 images"), (from_picture, "1 image")):
+            assert result.lines[0] == f"drawn with numerics {numerics}, here {NUMERICS}: compared within 1 of 255"
+            assert result.identical == identical
+            if identical:
+                assert result.lines[1:] == [f"identical within 1 of 255: every pixel of {count}"]
+            else:
+                assert f"numerics: {numerics} then, {NUMERICS} now" in result.lines
+
+
+def _alter(image: Path, numerics: int) -> None:
+    """Makes it a picture of a program of other numerics: one value a level further off, and the sum of what it is."""
+    with Image.open(image) as opened:
+        pixels, text = np.asarray(opened).copy(), dict(opened.text)  # type: ignore[attr-defined]
+    pixels[3, 4, 1] += 1 if pixels[3, 4, 1] < 128 else -1
+    run = json.loads(text.pop("run")) | {"numerics": numerics, "sha256": pixel_sha256(pixels)}
+    chunks = PngImagePlugin.PngInfo()
+    for key, value in (text | {"run": json.dumps(run)}).items():
+        chunks.add_itxt(key, value)
+    Image.fromarray(pixels).save(image, pnginfo=chunks)
+
+
+def test_what_was_saved_before_numerics_were_counted_replays_exactly(batch: RunResult, tmp_path: Path) -> None:
+    """A picture and a folder as the first version wrote them, every key of theirs stated."""
+    recipe = (batch.folder / "recipe.yaml").read_text()
+    pixels = [read_pixels(path) for path in batch.images]
+    folder = tmp_path / "old"
+    folder.mkdir()
+    chunks = PngImagePlugin.PngInfo()
+    chunks.add_itxt("recipe", recipe)
+    chunks.add_text("seed", "13")
+    of_then: dict[str, Any] = {"threads": 1, "device": "cpu", "dtype": "float32", "versions": {"python": "3.11.9"}}
+    run = {"index": 2, "batch": [2, 3], **of_then, "sha256": pixel_sha256(pixels[2]), "together": "", "position": 0}
+    chunks.add_text("run", json.dumps(run))
+    Image.fromarray(pixels[2]).save(folder / "0002_13.png", pnginfo=chunks)
+    image = {"file": "0002_13.png", "seed": 13, "index": 2, "sha256": pixel_sha256(pixels[2])}
+    third = {"file": "0003_14.png", "seed": 14, "index": 3, "sha256": pixel_sha256(pixels[3])}
+    Image.fromarray(pixels[3]).save(folder / "0003_14.png")
+    (folder / "recipe.yaml").write_text(recipe)
+    (folder / "manifest.json").write_text(json.dumps({"images": [image, third], "batches": [[2, 3]], **of_then}))
+    assert replay(folder, check=True, progress=False).lines == ["identical: every pixel of 2 images"]
+    assert replay(folder / "0002_13.png", check=True, progress=False).lines == ["identical: every pixel of 1 image"]
 
 
 def test_differences_in_words() -> None:
