@@ -8,6 +8,7 @@ size and thread count move no more than the last bit of a picture: they are a pl
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import cache
 from typing import Annotated, Any, Literal, get_args
 
@@ -15,6 +16,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, FiniteFloat, 
 from pydantic.fields import FieldInfo
 
 from runner.backends.abilities import ABILITIES, able
+from runner.keys import FREE, find_path, holders, key, marks, paths_of
 
 Component = Literal["unet", "vae", "text_encoder", "text_encoder_2", "tokenizer", "tokenizer_2", "scheduler"]
 COMPONENTS: tuple[str, ...] = get_args(Component)
@@ -38,15 +40,6 @@ def _path_part(text: str) -> str:
 
 Text = Annotated[str, AfterValidator(_plain_text)]
 FolderName = Annotated[str, AfterValidator(_plain_text), AfterValidator(_path_part)]
-
-
-def key(description: str, *, picture: bool = True, later: bool = False, **limits: Any) -> Any:
-    """A documented field; `picture` says whether changing it may change a pixel.
-
-    `later`: pictures were saved before there was this key, so at its default it is no part of what is saved, nor of
-    what a picture's id is made from: both stay what they were.
-    """
-    return Field(description=description, json_schema_extra={"decides_picture": picture, "later": later}, **limits)
 
 
 class Part(BaseModel):
@@ -261,45 +254,33 @@ class Recipe(Part):
     def said(self, mode: Literal["python", "json"] = "python") -> dict[str, Any]:
         """Every value, but for keys of later versions at their defaults: what is saved of a recipe."""
         data = self.model_dump(mode=mode)
-        for path, default in _later():
-            section, name = holder(data, path)
-            if section is not None and section.get(name, default) == default:
-                section.pop(name, None)
+        for path, default in _later(type(self)):
+            plain = default.model_dump(mode=mode) if isinstance(default, BaseModel) else default
+            for section, name in holders(data, path):
+                if section.get(name, plain) == plain:
+                    section.pop(name, None)
         return data
 
 
 @cache
-def _later() -> tuple[tuple[str, Any], ...]:
+def _later(part: type[Recipe]) -> tuple[tuple[str, Any], ...]:
     """Paths of the keys that came after pictures had been saved, and their defaults."""
-    marked = ((path, info) for path, info in key_paths().items() if marks(info)["later"])
+    marked = ((path, info) for path, info in paths_of(part).items() if marks(info)["later"])
     return tuple((path, info.get_default(call_default_factory=True)) for path, info in marked)
 
 
-def marks(info: FieldInfo) -> dict[str, Any]:
-    """How a field is marked (`key`): decides_picture, later."""
-    assert isinstance(info.json_schema_extra, dict)
-    return dict(info.json_schema_extra)
+def key_paths() -> Mapping[str, FieldInfo]:
+    """Every key of a recipe by its dotted path (`paths_of`)."""
+    return paths_of(Recipe)
 
 
-def holder(data: Any, path: str) -> tuple[dict[str, Any] | None, str]:
-    """The section of a recipe's data that may have the key of this dotted path, None where it is absent; its name."""
-    *sections, name = path.split(".")
-    for section in sections:
-        data = data.get(section) if isinstance(data, dict) else None
-    return (data if isinstance(data, dict) else None), name
+def find_key(path: str) -> str | None:
+    """The path among `key_paths` of a key as it stands in a recipe; None where there is no such key."""
+    return find_path(key_paths(), path)
 
 
-def key_paths(part: type[BaseModel] = Recipe, prefix: str = "") -> dict[str, FieldInfo]:
-    """Every key of a recipe by its dotted path, sections included, in the order of the schema."""
-    found: dict[str, FieldInfo] = {}
-    for name, info in part.model_fields.items():
-        path = f"{prefix}{name}"
-        found[path] = info
-        section = next(iter(get_args(info.annotation)), None) if info.default is None else info.annotation
-        if isinstance(section, type) and issubclass(section, BaseModel):
-            found |= key_paths(section, f"{path}.")
-        elif name == "components":
-            for component in COMPONENTS:
-                found[f"{path}.{component}"] = info
-                found |= key_paths(ComponentChoice, f"{path}.{component}.")
-    return found
+def children(path: str) -> tuple[str, ...]:
+    """The names of the keys in a section, "" being the whole recipe; none where its names are the user's."""
+    inside = find_key(path) if path else ""
+    parted = (known.rpartition(".") for known in key_paths())
+    return tuple(name for section, _, name in parted if section == inside and name != FREE)

@@ -12,16 +12,15 @@ import re
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import cache
 from itertools import islice, takewhile
-from typing import Any, get_args
+from typing import Any, get_args, get_origin
 
 from runner.compose.documents import reference_problem
 from runner.compose.parts import unknown_choice
 from runner.compose.unknown_keys import size_hint, unknown_key
 from runner.errors import Problem, typed
 from runner.registry import GROUPS, Library
-from runner.schema import key_paths
+from runner.schema import find_key, key_paths
 
 MAX_JOBS = 100_000
 PROSE = ("prompt", "negative_prompt")
@@ -103,9 +102,8 @@ def _refused_key(where: str, sign: str | None, key: str, value: str, library: Li
         return Problem(
             where, "a sweep is not set like a key", hint="give the values: run -m scheduler=euler,lms seed=1,2"
         )
-    known = key_paths()
     option = root == "scheduler" and key.count(".") == 1 and not key.endswith(".")
-    if key not in GROUPS and key not in known and not option:
+    if key not in GROUPS and find_key(key) is None and not option:
         return unknown_key(where, key.split("."), _plain(value), library)
     if sign:
         hint = f"write: {key}={value}" if sign != "~" else f"to undo what a recipe sets, set it: {key}=VALUE"
@@ -143,7 +141,7 @@ def _options(group: str, value: str, where: str, library: Library, multirun: boo
         return [value]
     if all(_PLAIN_NAME.match(name) for name in names):
         return names
-    read = _read(group, value)
+    read = _read(value)
     if isinstance(read, str):
         return Problem(where, read)
     if read.glob is None:
@@ -156,7 +154,7 @@ def _set(line: CommandLine, key: str, value: str, where: str, multirun: bool) ->
     if what := reference_problem(value):
         line.problems.append(Problem(where, what))
         return
-    read = _prose if key in PROSE else _text if _is_text(key) else _grammar
+    read = _prose if key.rpartition(".")[2] in PROSE else _text if _is_text(key) else _grammar
     values = read(key, value, multirun)
     if isinstance(values, str):
         line.problems.append(Problem(where, values))
@@ -196,7 +194,7 @@ def _text(key: str, value: str, multirun: bool) -> list[Any] | str:
 
 
 def _grammar(key: str, value: str, multirun: bool) -> list[Any] | str:
-    read = _read(key, value)
+    read = _read(value)
     if isinstance(read, str):
         return read
     if read.swept and not multirun:
@@ -211,14 +209,14 @@ class _Read:
     glob: Any = None
 
 
-def _read(key: str, value: str) -> _Read | str:
+def _read(value: str) -> _Read | str:
     """A value by Hydra's grammar, or what is wrong with it in words."""
     from hydra.core.override_parser.overrides_parser import OverridesParser
     from hydra.core.override_parser.types import Glob
     from hydra.errors import HydraException
 
     try:
-        override = OverridesParser.create().parse_override(f"{key}={value}")
+        override = OverridesParser.create().parse_override(f"key={value}")
         if isinstance(override.value(), Glob):
             return _Read([], swept=True, glob=override.value())
         if not override.is_sweep_override():
@@ -231,11 +229,11 @@ def _read(key: str, value: str) -> _Read | str:
     return _Read(values, swept=True) if len(values) <= MAX_JOBS else f"this is a sweep over more than {MAX_JOBS} values"
 
 
-@cache
 def _is_text(key: str) -> bool:
     """Whether a key holds one word or text and nothing else (null aside)."""
-    info = key_paths().get(key)
-    return info is not None and all(_texty(part) for part in (get_args(info.annotation) or (info.annotation,)))
+    path = find_key(key)
+    kind = key_paths()[path].annotation if path else None
+    return kind is not None and get_origin(kind) is not dict and all(map(_texty, get_args(kind) or (kind,)))
 
 
 def _texty(annotation: Any) -> bool:

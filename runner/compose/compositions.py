@@ -17,12 +17,13 @@ from runner.compose.command_line import MAX_JOBS, CommandLine, understand
 from runner.compose.documents import document, references, shown_path
 from runner.compose.levels import LEVELS, from_one_source, with_class, with_our_names, with_value
 from runner.compose.parts import Parts, two_schedules, unknown_choice
+from runner.compose.taken_out import nothing_in_files, nothing_there
 from runner.compose.unknown_keys import unknown_key
 from runner.compose.values import Origin, check, reference_problems, value_at
 from runner.compose.yaml_text import KeyPath, YamlError, read_text
 from runner.errors import Problem, RecipeError, nearest
 from runner.registry import GROUPS, PRIMARY, Library
-from runner.schema import Recipe, key_paths
+from runner.schema import Recipe, find_key
 
 
 @dataclass(frozen=True)
@@ -233,6 +234,7 @@ class _Composing:
         for prefix, merged, left_out in composed.order:
             origin.merge(merged, prefix, left_out)
             self.touched |= {group for group in GROUPS if not prefix and group in merged.data}
+        self.problems.update(dict.fromkeys(nothing_in_files(composed.order)))
         data.setdefault("name", name)
         return data, origin
 
@@ -325,6 +327,8 @@ class _Composing:
                 continue
             keys = tuple(key.split("."))
             said = self.line.said.get(key) or f"{origin.where(('sweep', key))}={value!s:.80}"
+            if value is None and key not in overrides:
+                self.problems.update(dict.fromkeys(nothing_there(data, keys, said)))
             data = with_value(data, keys, value)
             origin.override(keys, said)
             for other in self._replaced(keys, value, overrides):
@@ -389,13 +393,13 @@ def _repeated(job: Job, number: int, repeat: int) -> Job:
 
 
 def _axis_problem(key: str, values: Any, where: str, library: Library) -> Problem | None:
-    known = (*GROUPS[1:], *(path for path in key_paths() if path not in (*GROUPS, "sweep", "name", "format")))
+    known = key in GROUPS[1:] or (find_key(key) is not None and key not in (*GROUPS, "sweep", "name", "format"))
     option = key.startswith("scheduler.") and key.count(".") == 1 and key != "scheduler.name"
     if key == "recipe":
         return Problem(
             where, "a recipe cannot sweep over recipes", hint="on the command line it can: run -m recipe=a,b"
         )
-    if key in known or option:
+    if known or option:
         return None
     return unknown_key(where, key.split("."), values, library, to=" to sweep over")
 

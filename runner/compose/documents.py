@@ -166,12 +166,11 @@ class _Vetting:
         return value
 
     def _holds_one_value(self, keys: KeyPath) -> bool:
-        from runner.schema import key_paths
+        from runner.schema import find_key, key_paths
 
         prefix = (self.group,) if self.group in GROUPS and self.group != "recipe" else ()
-        path, known = dotted((*prefix, *keys)), key_paths()
-        inner = path in ("sweep", "checkpoint.components") or any(other.startswith(f"{path}.") for other in known)
-        return path in known and not inner
+        path = find_key(dotted((*prefix, *keys)))
+        return path not in (None, "sweep") and not any(other.startswith(f"{path}.") for other in key_paths())
 
     def _sections(self, data: dict[str, Any]) -> dict[str, Any]:
         """`scheduler: euler` in the body would replace a whole part by a word. A name there chooses the part."""

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import product
 from math import prod
@@ -97,8 +97,15 @@ def label(overrides: Mapping[str, Any]) -> str:
 
     A longer one ends in a hash of the whole.
     """
-    parts = [f"{key.rpartition('.')[2]}-{_short(value)}" for key, value in overrides.items()]
+    parts = [f"{_told_apart(key, overrides)}-{_short(value)}" for key, value in overrides.items()]
     return _slug("_".join(parts), repr(overrides))
+
+
+def _told_apart(key: str, keys: Iterable[str]) -> str:
+    """The end of a key path, as long as it takes to be no other key's."""
+    parts, others = key.split("."), [other.split(".") for other in keys if other != key]
+    ends = (parts[-length:] for length in range(1, len(parts)))
+    return ".".join(next((end for end in ends if all(other[-len(end) :] != end for other in others)), parts))
 
 
 def _matches(job: Mapping[str, Any], rule: Mapping[str, Any]) -> bool:

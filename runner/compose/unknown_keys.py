@@ -11,8 +11,9 @@ from typing import Any
 
 from components.schedulers.names import folded
 from runner.errors import Problem, nearest
+from runner.keys import FREE, NAMES, is_name, joined
 from runner.registry import GROUPS, PACKAGED, Library, scheduler_options
-from runner.schema import COMPONENTS, key_paths
+from runner.schema import COMPONENTS, children, find_key, key_paths
 
 ELSEWHERE: dict[str, tuple[str, ...]] = {
     "scheduler": ("sampler", "sampler_name", "sampler_index", "sampling_method", "scheduler_name"),
@@ -94,17 +95,19 @@ def unknown_key(
         return Problem(where, what, hint=hint)
     if len(keys) > 1 and keys[0] == "scheduler":
         return Problem(where, what, hint="options of the scheduler are set as scheduler.OPTION=value")
+    if bad := next((part for at, part in enumerate(keys) if _is_no_name(keys[:at], part)), None):
+        return Problem(where, f"'{bad}' cannot be a name", hint=f"a name here is {NAMES}")
     section = _section(keys[:-1])
     if section is None:
         return Problem(where, what, _children(""))
-    if section in key_paths() and not _children(section):
+    name, names = keys[-1], _children(section)
+    if section and not names:
         return Problem(where, f"{what}: '{section}' is one value")
-    name, children = keys[-1], _children(section)
-    inside = next((ours for ours in children if folded(name) in map(folded, (ours, *INSIDE.get(ours, ())))), None)
-    close = inside or nearest(name, children)
+    inside = next((ours for ours in names if folded(name) in map(folded, (ours, *INSIDE.get(ours, ())))), None)
+    close = inside or nearest(name, names)
     if close and section and (typed or section != ".".join(keys[:-1])):
         close = f"{section}.{close}"
-    return Problem(where, what, children, close)
+    return Problem(where, what, names, close)
 
 
 def without_dashes(where: str, option: str, value: str) -> str | None:
@@ -143,7 +146,8 @@ def _known_elsewhere(keys: Sequence[str], value: Any, library: Library, *, typed
     top = {folded(path): path for path in (*GROUPS, *key_paths()) if "." not in path}
     if name in top:
         return _written(top[name], value, typed, library)
-    leaves = [path for path in key_paths() if path.count(".") == 1 and folded(path.partition(".")[2]) == name]
+    leaves = [path for path in key_paths() if path.count(".") == 1 and FREE not in path]
+    leaves = [path for path in leaves if folded(path.partition(".")[2]) == name]
     if leaves:
         written = _written(leaves[0], value, typed).removeprefix("write: ")
         return f"the key is {' or '.join(leaves)}: {written}"
@@ -185,24 +189,27 @@ def _section(parts: Sequence[str]) -> str | None:
     """The section that these words lead to, slips and a missing beginning forgiven; None where there is no such."""
     sections = {path.rpartition(".")[0] for path in key_paths()}
     typed = ".".join(parts)
-    if typed in sections or typed in key_paths():
+    if not typed or find_key(typed):
         return typed
-    if ends := [section for section in sections if section.endswith(f".{typed}")]:
+    if ends := [section for section in sections if section.endswith(f".{typed}") and FREE not in section]:
         return min(ends, key=len)
     found = ""
     for part in parts:
-        close = nearest(part, [child for child in _children(found) if _joined(found, child) in sections] or [""])
-        exact = _joined(found, part)
-        if exact not in sections and not close:
-            return None
-        found = exact if exact in sections else _joined(found, str(close))
+        exact = joined(found, part)
+        if find_key(exact) not in sections:
+            close = nearest(part, [child for child in _children(found) if find_key(joined(found, child)) in sections])
+            if close is None:
+                return None
+            exact = joined(found, close)
+        found = exact
     return found
 
 
-def _joined(section: str, key: str) -> str:
-    return f"{section}.{key}" if section else key
+def _is_no_name(section: Sequence[str], part: str) -> bool:
+    """Whether the names in a section are the user's, and this cannot be one."""
+    return bool(section) and not is_name(part) and (find_key(".".join([*section, "a"])) or "").endswith(f".{FREE}")
 
 
 def _children(section: str) -> tuple[str, ...]:
-    own = [path.rpartition(".")[2] for path in key_paths() if path.rpartition(".")[0] == section]
-    return tuple(own) if section else (*GROUPS, *(path for path in own if path not in GROUPS))
+    own = children(section)
+    return own if section else (*GROUPS, *(name for name in own if name not in GROUPS))

@@ -7,7 +7,7 @@ more than the recipe and small configuration files on this machine's disk is lef
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from pydantic import ValidationError
@@ -16,10 +16,11 @@ from runner.compose.documents import Document, dotted, references
 from runner.compose.unknown_keys import unknown_key
 from runner.compose.yaml_text import KeyPath
 from runner.errors import Problem, nearest
+from runner.keys import FREE, NAMES
 from runner.network_facts import misstated, stated
 from runner.on_disk import scheduler_config, source_problem, vae_factor
 from runner.registry import find_scheduler
-from runner.schema import COMPONENTS, Recipe, key_paths
+from runner.schema import COMPONENTS, Recipe, children, find_key, key_paths
 
 
 @dataclass
@@ -53,6 +54,12 @@ class Origin:
             if place := self.places.get(keys[:end]):
                 return place if end == len(keys) or place.startswith("command line") else f"{place}{_rest(keys, end)}"
         return f"{self.name} {dotted(keys)}"
+
+    def without(self, keys: KeyPath) -> str:
+        """The place that set this key's section; where nobody did so as a whole, one that set another key in it."""
+        section = keys[:-1]
+        inside = (place for other, place in self.places.items() if other[: len(section)] == section)
+        return next(inside, self.where(keys)) if section and section not in self.places else self.where(keys)
 
     def said(self, keys: KeyPath) -> bool:
         return keys in self.places
@@ -129,6 +136,8 @@ def _told(error: ValidationError, data: dict[str, Any], origin: Origin) -> list[
         keys = _key_path(found["loc"], data)
         if keys not in problems or not problems[keys].allowed:
             problems[keys] = _problem(found, keys, origin, alternatives=_alternatives(error, keys, data))
+        if found["type"] == "missing":
+            problems[keys] = replace(problems[keys], nearest=_other_name(keys, data))
     return list(problems.values())
 
 
@@ -144,6 +153,16 @@ def _key_path(loc: tuple[str | int, ...], data: Any) -> KeyPath:
     return tuple(keys)
 
 
+def _other_name(keys: KeyPath, data: Any) -> str | None:
+    """A key at which the value that lacks one stands under a name much like the one it has, by a slip perhaps."""
+    for end in range(len(keys) - 1, 1, -1):
+        others = value_at(data, keys[: end - 1])
+        if (find_key(dotted(keys[:end])) or "").endswith(f".{FREE}") and isinstance(others, dict):
+            close = nearest(str(keys[end - 1]), (name for name in others if name != keys[end - 1]))
+            return close and dotted((*keys[: end - 1], close, *keys[end:]))
+    return None
+
+
 def _alternatives(error: ValidationError, keys: KeyPath, data: Any) -> bool:
     return sum(_key_path(found["loc"], data) == keys for found in error.errors()) > 1
 
@@ -153,7 +172,11 @@ def _problem(found: Any, keys: KeyPath, origin: Origin, *, alternatives: bool) -
     if kind == "extra_forbidden":
         return unknown_key(where, [str(key) for key in keys], value)
     if kind == "missing":
-        return Problem(where, f"'{dotted(keys)}' is missing", hint=key_paths()[dotted(keys)].description)
+        path = find_key(dotted(keys))
+        where = origin.without(keys)
+        return Problem(where, f"'{dotted(keys)}' is missing", hint=key_paths()[path].description if path else None)
+    if found["loc"][-1] == "[key]" and kind == "value_error":
+        return Problem(where, f"'{keys[-1]}' cannot be a name", hint=f"a name here is {NAMES}")
     if found["loc"][-1] == "[key]":
         return Problem(where, f"there is no component '{keys[-1]}'", COMPONENTS, nearest(str(keys[-1]), COMPONENTS))
     if kind == "literal_error":
@@ -161,7 +184,8 @@ def _problem(found: Any, keys: KeyPath, origin: Origin, *, alternatives: bool) -
         allowed += ("a number",) if alternatives else ()
         return Problem(where, f"{_said(value)} is not possible here", allowed, nearest(str(value), allowed))
     if kind in ("model_type", "dict_type"):
-        own = tuple(path for path in key_paths() if path.rpartition(".")[0] == dotted(keys))
+        section = dotted(keys)
+        own = tuple(f"{section}.{name}" for name in children(section))
         return Problem(where, f"this has keys of its own and cannot be {_said(value)}", own)
     if kind in _KINDS:
         return Problem(where, f"{_said(value)} is not {_KINDS[kind]}", hint=_quoting(kind, value))
@@ -314,7 +338,7 @@ def reference_problems(data: dict[str, Any], origin: Origin) -> list[Problem]:
     problems = []
     for keys, _, path in references(data):
         target = value_at(data, tuple(path.split(".")))
-        if target is None and path not in key_paths():
+        if target is None and find_key(path) is None:
             what = f"the reference ${{{path}}} leads nowhere"
             problems.append(Problem(origin.where(keys), what, nearest=nearest(path, key_paths())))
         elif target is None or isinstance(target, dict | list):

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from runner.schema import holder, key_paths, marks
+from runner.keys import holders, marks, paths_of
 
 if TYPE_CHECKING:
     from runner.plan import Plan
@@ -23,9 +23,9 @@ ID_LENGTH = 16
 
 
 @cache
-def _aside() -> tuple[str, ...]:
+def _aside(part: type[Recipe]) -> tuple[str, ...]:
     """Key paths that the schema marks as deciding no picture."""
-    return tuple(path for path, info in key_paths().items() if not marks(info)["decides_picture"])
+    return tuple(path for path, info in paths_of(part).items() if not marks(info)["decides_picture"])
 
 
 def image_id(recipe: Recipe, pinned: str) -> str:
@@ -34,9 +34,8 @@ def image_id(recipe: Recipe, pinned: str) -> str:
     Keys that came later count where they are set, so that what older versions drew keeps its id.
     """
     data = recipe.said("json")
-    for path in _aside():
-        section, name = holder(data, path)
-        if section is not None:
+    for path in _aside(type(recipe)):
+        for section, name in holders(data, path):
             section.pop(name, None)
     text = json.dumps([data, pinned], sort_keys=True, ensure_ascii=True)
     return hashlib.sha256(text.encode()).hexdigest()[:ID_LENGTH]
