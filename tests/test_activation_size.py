@@ -41,7 +41,10 @@ def test_conditional_unets(name: str, size: tuple[int, int], count: int) -> None
     unet = ready(UNet2DConditionModel.from_config(narrow(REAL[name]["unet"], **changes)))
     x, words = torch.randn(count, 4, *size), torch.randn(count, 7, 32)
     added = {"text_embeds": torch.randn(count, 8), "time_ids": torch.randn(count, 6)} if xl else None
-    near(4 * unet_elements(unet.config, size, count=count), peak_bytes(lambda: unet(x, 5, words, None, added)))
+    near(
+        4 * unet_elements(unet.config, size, count=count),
+        peak_bytes(lambda: unet(x, 5, words, added_cond_kwargs=added)),
+    )
 
 
 @pytest.mark.parametrize("name", [name for name in REAL if "cross_attention_dim" in REAL[name]["unet"]])
@@ -55,9 +58,9 @@ def test_what_a_run_keeps_of_its_prompts(name: str) -> None:
         added = {"text_embeds": torch.randn(3, text), "time_ids": torch.randn(3, ids)} if channels else None
         wide = unet.config.cross_attention_dim
         context = Context(torch.randn(3, 7, wide[0] if isinstance(wide, tuple) else wide))
-        unet(torch.randn(3, 4, 16, 16), 5, context, None, added)
+        unet(torch.randn(3, 4, 16, 16), 5, context, added_cond_kwargs=added)
         kept = dict(context._made)
-        unet(torch.randn(3, 4, 16, 16), 5, context, None, added)
+        unet(torch.randn(3, 4, 16, 16), 5, context, added_cond_kwargs=added)
     assert context._made == kept
     assert sum(k.numel() + v.numel() for k, v in kept.values()) == context_elements(unet.config, 7, count=3)
 

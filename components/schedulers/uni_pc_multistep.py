@@ -64,7 +64,8 @@ class UniPCMultistepScheduler(DPMSolverMultistepScheduler):
         return (self._pair(grid, *rows) for rows in alike(orders, before))
 
     def _pair(self, grid: Grid, i: Array, predict: int, correct: int) -> Rows:
-        at = grid.columns(i)
+        at, to = grid.columns(i), grid.columns(i + 1)
+        clipped_eps = bool(self.clip) and not self.integrator.x0
         corrector = self._step(grid, i - 1, correct, corrector=True) if correct else None
         predictor = self._step(grid, i, predict, corrector=False)
 
@@ -72,6 +73,8 @@ class UniPCMultistepScheduler(DPMSolverMultistepScheduler):
             m = self.integrator.integrand(s, at, bool(self.clip))
             x = corrector(s.h[-1], s.h[:-1], m) if corrector else s.x
             past = (m, *s.h[: self.solver_order - 1])
+            if clipped_eps and predict == 1 and corrector is None:  # near alpha = 0 nothing large may cancel
+                return self.integrator.step_here(s, at, to, True), *past, x
             return predictor(x, past, None), *past, x
 
         return Rows(i, grid[i], grid[i + 1], update, i)
