@@ -17,12 +17,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from runner.conditions import join
+
 if TYPE_CHECKING:
-    from runner.backends.base import Array, Backend, Conditioning, Guidance, Saving
+    from runner.backends.base import Array, Backend, Guidance, Saving
+    from runner.conditions import Conditions
     from runner.plan import Plan
 
 PHASES = ("load", "encode", "denoise", "decode", "save")
-CONDITIONINGS_KEPT = 256  # of Stable Diffusion's, half a megabyte each
+CONDITIONS_KEPT = 256  # of Stable Diffusion's, half a megabyte each
 Say = Callable[[str], None]
 
 
@@ -82,7 +85,7 @@ class Session:
         self._memory = _half_of_memory() if memory is None else memory
         self._backends: dict[tuple[Any, ...], Backend] = {}
         self._parts: OrderedDict[tuple[Any, ...], tuple[Any, int]] = OrderedDict()
-        self._conditionings: OrderedDict[tuple[Any, ...], Conditioning] = OrderedDict()
+        self._conditions: OrderedDict[tuple[Any, ...], Conditions] = OrderedDict()
 
     def backend(self, plan: Plan) -> Backend:
         """The plan's backend; the last one is made again when its thread count differs, as that is process-wide."""
@@ -138,13 +141,13 @@ class Session:
             backend = self.backend(plan)
             parts = self.parts(plan, backend)
         with watch.timing("encode", backend):
-            conditioning = _joined(backend, [self._encoded(shot.plan, backend, parts, say) for shot in shots])
+            conditions = join([self._encoded(shot.plan, backend, parts, say) for shot in shots], backend.join)
         with watch.timing("denoise", backend):
             latents = backend.denoise(
                 parts[plan.family.network],
                 _stacked([shot.plan for shot in shots]),
                 _noise(shots),
-                conditioning,
+                conditions,
                 _guidance([shot.plan.guidance for shot in shots]),
                 lambda row, _: after_row(row),
             )
@@ -154,17 +157,17 @@ class Session:
             pictures = backend.to_pixels(plan.family.decode(backend, parts, latents))
         return Drawn(pictures, latents, backend)
 
-    def _encoded(self, plan: Plan, backend: Backend, parts: dict[str, Any], say: Say) -> Conditioning:
-        """The plan's conditioning, encoded once for all images and jobs that share it."""
+    def _encoded(self, plan: Plan, backend: Backend, parts: dict[str, Any], say: Say) -> Conditions:
+        """The plan's conditions, encoded once for all images and jobs that share it."""
         wanted = self._wanted(plan, backend)
         encoders = tuple(key for name, key in wanted.items() if name in plan.family.encoders)
         key = (encoders, plan.family.classes, repr(plan.wish), plan.guidance.doubles)
-        if key not in self._conditionings:
-            self._conditionings[key] = plan.family.encode(backend, parts, plan.wish, plan.guidance, say)
-            if len(self._conditionings) > CONDITIONINGS_KEPT:
-                self._conditionings.popitem(last=False)
-        self._conditionings.move_to_end(key)
-        return self._conditionings[key]
+        if key not in self._conditions:
+            self._conditions[key] = plan.family.encode(backend, parts, plan.wish, plan.guidance, say)
+            if len(self._conditions) > CONDITIONS_KEPT:
+                self._conditions.popitem(last=False)
+        self._conditions.move_to_end(key)
+        return self._conditions[key]
 
     def _wanted(self, plan: Plan, backend: Backend) -> dict[str, tuple[Any, ...]]:
         """What a loaded component is known by; optional ones that the checkpoint has not are left out."""
@@ -205,25 +208,6 @@ def _noise(shots: Sequence[Shot]) -> Any:
     plan = shots[0].plan
     seeds = tuple(shot.seed for shot in shots)
     return NoiseSpec(seeds, plan.latent_shape, plan.recipe.noise.device == "device", plan.scheduler.noise_dtype)
-
-
-def _joined(backend: Backend, given: Sequence[Conditioning]) -> Conditioning:
-    """Conditionings of one row each as one with a row for each image; a single one, shared by all, as it is."""
-    from runner.backends.base import Conditioning
-
-    first = given[0]
-    if all(one is first for one in given):
-        return first
-
-    def join(arrays: Sequence[Any]) -> Any:
-        return None if arrays[0] is None else backend.join(arrays)
-
-    return Conditioning(
-        join([one.positive for one in given]),
-        join([one.negative for one in given]),
-        {name: join([one.added[name] for one in given]) for name in first.added},
-        {name: join([one.negative_added[name] for one in given]) for name in first.negative_added},
-    )
 
 
 def _guidance(given: Sequence[Guidance]) -> Guidance:

@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import importlib
 import os
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, Protocol
+
+from runner.conditions import Array, Conditions
 
 if TYPE_CHECKING:
     import numpy as np
@@ -17,7 +19,6 @@ if TYPE_CHECKING:
     from components.latent_space import LatentSpace
     from components.schedulers import Tableau
 
-Array = Any
 Role = Literal["network", "autoencoder", "encoder", "tokenizer"]
 """What a component of a checkpoint is for."""
 
@@ -40,19 +41,9 @@ class Guidance:
         scales = self.scale if isinstance(self.scale, tuple) else (self.scale,)
         return max(scales) > 1.0 and not self.embedded
 
-
-@dataclass(frozen=True)
-class Conditioning:
-    """What steers the network: arrays with one row, repeated over the batch, or with a row for each image of it.
-
-    `positive` None: the network knows no prompt. `negative` None: no guidance. `added` and `negative_added` are further
-    conditions of the network by the name it has for them (numpy arrays will do).
-    """
-
-    positive: Array | None
-    negative: Array | None
-    added: Mapping[str, Array] = field(default_factory=dict)
-    negative_added: Mapping[str, Array] = field(default_factory=dict)
+    def twice(self, conditions: Conditions) -> bool:
+        """Whether it does so under these conditions, which may have nothing to be without."""
+        return self.doubles and conditions.negative is not None
 
 
 @dataclass(frozen=True)
@@ -60,7 +51,7 @@ class Change:
     """What shall be otherwise from the next row on; None leaves it as it is."""
 
     latents: Array | None = None
-    conditioning: Conditioning | None = None
+    conditions: Conditions | None = None
     guidance: Guidance | None = None
 
 
@@ -132,8 +123,8 @@ class Backend(Protocol):
         last encoder; `skip` leaves out that many layers more."""
         ...
 
-    def join(self, arrays: Sequence[Array]) -> Array:
-        """Arrays of equal shape, one behind the other along the first axis; numpy's are taken too."""
+    def join(self, arrays: Sequence[Array], axis: int = 0) -> Array:
+        """Arrays that are equal along every other axis, one behind the other along this one; numpy's are taken too."""
         ...
 
     def denoise(
@@ -141,7 +132,7 @@ class Backend(Protocol):
         network: Any,
         table: Tableau,
         noise: NoiseSpec | NoiseSource,
-        conditioning: Conditioning,
+        conditions: Conditions,
         guidance: Guidance,
         after_row: AfterRow,
     ) -> Array:

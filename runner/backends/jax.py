@@ -25,13 +25,12 @@ from components.jax_models.base import load_model
 from components.jax_models.clip_text import load_text_encoder
 from components.jax_models.unet_2d import UNet2DModel
 from components.jax_models.unet_2d_condition import UNet2DConditionModel
-from runner.backends.base import SAVING_NOTHING, AfterRow, Conditioning, Guidance, NoiseSource, NoiseSpec, Role, Saving
+from runner.backends.base import SAVING_NOTHING, AfterRow, Guidance, NoiseSource, NoiseSpec, Role, Saving
 from runner.backends.jax_devices import Layout, keep_programs, name_of, pick_devices, pick_dtype, set_threads
 from runner.backends.jax_engine import SEGMENT, clipping, segments, start
 from runner.backends.jax_noise import HostNoise, Source, seeded
 from runner.backends.jax_programs import (
     denoise_rows,
-    doubles,
     draw_images,
     read_text,
     read_text_early,
@@ -39,6 +38,7 @@ from runner.backends.jax_programs import (
     to_bytes,
     to_unit,
 )
+from runner.conditions import Conditions
 from runner.provenance import physical_cores, versions
 
 if TYPE_CHECKING:
@@ -125,16 +125,16 @@ class JaxBackend:
     def _everywhere(self, array: np.ndarray) -> Array:
         return jax.device_put(np.asarray(array), self.layout.everywhere)
 
-    def join(self, arrays: Sequence[Any]) -> Array:
+    def join(self, arrays: Sequence[Any], axis: int = 0) -> Array:
         """See `Backend.join`."""
-        return jnp.concatenate([jnp.asarray(array) for array in arrays])
+        return jnp.concatenate([jnp.asarray(array) for array in arrays], axis)
 
     def denoise(
         self,
         network: Component,
         table: Tableau,
         noise: NoiseSpec | NoiseSource | Source,
-        conditioning: Conditioning,
+        conditions: Conditions,
         guidance: Guidance,
         after_row: AfterRow,
     ) -> Array:
@@ -147,7 +147,7 @@ class JaxBackend:
         first, clip = source.first(), clipping(table.clip)
         count = source.images
         state = start(table, first, count, layout.share_out)
-        steering = steer(conditioning, guidance, count, layout)
+        steering = steer(conditions, guidance, count, layout)
         pace = Pace(0.0) if self.row_by_row else Pace()
         for segment in segments(table, count, layout.share_out):
             draws, done = source.rows(segment), 0
@@ -157,7 +157,7 @@ class JaxBackend:
                     state = denoise_rows(
                         layout,
                         network.structure,
-                        doubles(conditioning, guidance),
+                        guidance.twice(conditions),
                         guidance.embedded,
                         network.parameters,
                         steering,
@@ -170,8 +170,8 @@ class JaxBackend:
                     ).block_until_ready()
                 for row in range(done, end):
                     if (change := after_row(segment.first + row, state[0, :count])) is not None:
-                        conditioning, guidance = change.conditioning or conditioning, change.guidance or guidance
-                        steering = steer(conditioning, guidance, count, layout)
+                        conditions, guidance = change.conditions or conditions, change.guidance or guidance
+                        steering = steer(conditions, guidance, count, layout)
                         if change.latents is not None:
                             state = layout.share_out(state.at[0].set(layout.share_out(change.latents)), 1)
                 done = end

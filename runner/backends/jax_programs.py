@@ -20,47 +20,38 @@ from jax import Array, lax
 
 from components.jax_models.clip_text import encode_clip, encode_clip_penultimate
 from components.latent_space import LatentSpace
-from runner.backends.base import Conditioning, Guidance
+from runner.backends.base import Guidance
 from runner.backends.jax_devices import Layout
 from runner.backends.jax_engine import Clipping, Rows, per_image, run
 from runner.backends.jax_noise import Noise, draw
+from runner.backends.network_call import arguments
+from runner.conditions import Conditions
 
 
 class Steering(NamedTuple):
     """What one evaluation needs besides x and the timestep.
 
-    `states` (B, 1, L, D), or (B, 2, L, D) with those of the negative prompt first, or None for a network that knows no
-    prompt; `added`: further conditions by name, rows as in `states`; scale and rescale (B,) as in Guidance. Both calls
-    of an image lie side by side, so that they stay on the image's device.
+    `given`: conditions by the network's names, (B, 1, …), or (B, 2, …) with that without the prompt first; scale and
+    rescale (B,) as in Guidance. Both calls of an image lie side by side, so that they stay on the image's device.
     """
 
-    states: Array | None
-    added: dict[str, Array]
+    given: dict[str, Array]
     scale: Array
     rescale: Array
 
 
-def doubles(conditioning: Conditioning, guidance: Guidance) -> bool:
-    """Whether the network is called twice a row."""
-    return guidance.doubles and conditioning.negative is not None
+def steer(conditions: Conditions, guidance: Guidance, count: int, layout: Layout) -> Steering:
+    """Conditions and guidance for a batch of `count` images, as the program takes them."""
 
-
-def steer(conditioning: Conditioning, guidance: Guidance, count: int, layout: Layout) -> Steering:
-    """Conditioning and guidance for a batch of `count` images, as the program takes them."""
-    twice = doubles(conditioning, guidance)
-
-    def joined(positive: Array, negative: Array | None) -> Array:
-        parts = [positive if negative is None else negative, positive] if twice else [positive]
-        whole = [jnp.broadcast_to(part, (count, *part.shape[1:])) for part in map(jnp.asarray, parts)]
+    def rows(halves: list[Array]) -> Array:
+        whole = [jnp.broadcast_to(half, (count, *half.shape[1:])) for half in map(jnp.asarray, halves)]
         return layout.share_out(jnp.stack(whole, axis=1))
 
     def number(value: Any) -> Array:
         return layout.share_out(np.broadcast_to(np.asarray(value, np.float32), (count,)))
 
-    given = conditioning
-    states = None if given.positive is None else joined(given.positive, given.negative)
-    added = {name: joined(value, given.negative_added.get(name)) for name, value in given.added.items()}
-    return Steering(states, added, number(guidance.scale), number(guidance.rescale))
+    given = {name: rows(halves) for name, halves in conditions.calls(guidance.twice(conditions)).items()}
+    return Steering(given, number(guidance.scale), number(guidance.rescale))
 
 
 @partial(jax.jit, static_argnames=("layout", "structure", "twice", "embedded"))
@@ -84,12 +75,13 @@ def denoise_rows(
     def network(x: Array, timestep: Array) -> Array:
         if twice:
             x, timestep = jnp.repeat(x, 2, axis=0), jnp.repeat(timestep, 2, axis=0)
-        given: list[Any] = [] if steering.states is None else [_joined(steering.states)]
+        context, named = arguments(
+            {name: calls.reshape(-1, *calls.shape[2:]) for name, calls in steering.given.items()}
+        )
         if embedded:
-            given.append(guidance_embedding(steering.scale - 1.0, unet.config.time_cond_proj_dim).astype(dtype))
-        added = {name: _joined(value) for name, value in steering.added.items()}
-        named = {"added_cond_kwargs": added} if added else {}
-        out = unet(x.astype(dtype), timestep, *given, **named).sample.astype(jnp.float32)
+            told = guidance_embedding(steering.scale - 1.0, unet.config.time_cond_proj_dim)
+            named["timestep_cond"] = told.astype(dtype)
+        out = unet(x.astype(dtype), timestep, *context, **named).sample.astype(jnp.float32)
         if not twice:
             return out
         pairs = out.reshape(-1, 2, *out.shape[1:])
@@ -98,11 +90,6 @@ def denoise_rows(
     with precision(dtype), layout.at_hand():
         state = run(network, rows, clip, state, partial(draw, noise, state.shape[2:]), begin, end)
     return lax.with_sharding_constraint(state, layout.images(1))
-
-
-def _joined(calls: Array) -> Array:
-    """(B, calls, …) to (B · calls, …)."""
-    return calls.reshape(-1, *calls.shape[2:])
 
 
 @partial(jax.jit, static_argnames=("layout", "structure", "skip"))

@@ -23,11 +23,12 @@ from components.torch_models.text_encoder import (
 )
 from components.torch_models.unet_2d import UNet2DModel
 from components.torch_models.unet_2d_condition import UNet2DConditionModel
-from runner.backends.base import SAVING_NOTHING, AfterRow, Conditioning, Guidance, NoiseSource, NoiseSpec, Role, Saving
+from runner.backends.base import SAVING_NOTHING, AfterRow, Guidance, NoiseSource, NoiseSpec, Role, Saving
 from runner.backends.heap import keep_freed_memory
 from runner.backends.torch_engine import compile_table, run, start
 from runner.backends.torch_guidance import GuidedNetwork, layout
 from runner.backends.torch_noise import BrownianNoise, GeneratorNoise, IndependentNoise
+from runner.conditions import Conditions
 from runner.errors import Problem, RecipeError
 from runner.memory import decoded_at_once
 
@@ -109,16 +110,16 @@ class TorchBackend:
             assert pooled is not None, "the last encoder has a projection"
             return torch.cat([hidden for hidden, _ in read], dim=-1), pooled
 
-    def join(self, arrays: Sequence[Any]) -> Tensor:
+    def join(self, arrays: Sequence[Any], axis: int = 0) -> Tensor:
         """See `Backend.join`."""
-        return torch.cat([torch.as_tensor(array, device=self._device) for array in arrays])
+        return torch.cat([torch.as_tensor(array, device=self._device) for array in arrays], axis)
 
     def denoise(
         self,
         network: Any,
         table: Tableau,
         noise: NoiseSpec | NoiseSource,
-        conditioning: Conditioning,
+        conditions: Conditions,
         guidance: Guidance,
         after_row: AfterRow,
     ) -> Tensor:
@@ -126,13 +127,13 @@ class TorchBackend:
         self._ready(network)
         program = compile_table(table, self._device)
         source = self._source(noise, table) if isinstance(noise, NoiseSpec) else noise
-        guided = GuidedNetwork(network, conditioning, guidance, self._dtype, self._device)
+        guided = GuidedNetwork(network, conditions, guidance, self._dtype, self._device)
 
         def after(n: int, latents: Tensor) -> Tensor | None:
             change = after_row(n, latents)
             if change is None:
                 return None
-            guided.steer(change.conditioning, change.guidance)
+            guided.steer(change.conditions, change.guidance)
             return change.latents
 
         with torch.inference_mode():

@@ -6,7 +6,6 @@ It knows what a network is given beside latents and timestep, and nothing of tab
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -15,7 +14,9 @@ from torch import Tensor
 from components.torch_models.base import Model
 from components.torch_models.layers import Context
 from components.torch_models.unet_2d_condition import UNet2DConditionModel
-from runner.backends.base import Array, Conditioning, Guidance
+from runner.backends.base import Guidance
+from runner.backends.network_call import arguments
+from runner.conditions import Array, Conditions
 
 
 class GuidedNetwork:
@@ -24,7 +25,7 @@ class GuidedNetwork:
     def __init__(
         self,
         unet: Any,
-        conditioning: Conditioning,
+        conditions: Conditions,
         guidance: Guidance,
         dtype: torch.dtype,
         device: torch.device,
@@ -32,55 +33,43 @@ class GuidedNetwork:
         self.unet, self.dtype, self.device = unet, dtype, device
         # what others have put around a network expects to see each latent with each of its conditions
         self._wrapped = isinstance(unet, torch.nn.Module) and not isinstance(unet, Model)
-        self.conditioning, self.guidance = conditioning, guidance
-        self._ready: dict[int, tuple[tuple[Any, ...], dict[str, Any]]] = {}
+        self.conditions, self.guidance = conditions, guidance
+        self._ready: dict[int, tuple[list[Any], dict[str, Any]]] = {}
 
-    def steer(self, conditioning: Conditioning | None, guidance: Guidance | None) -> None:
+    def steer(self, conditions: Conditions | None, guidance: Guidance | None) -> None:
         """Other conditions, another guidance; None leaves them as they are."""
-        self.conditioning = conditioning or self.conditioning
+        self.conditions = conditions or self.conditions
         self.guidance = guidance or self.guidance
         self._ready.clear()
 
     def __call__(self, x: Tensor, timestep: Tensor) -> Tensor:
-        context, conditions = self._conditions(len(x))
+        context, named = self._arguments(len(x))
         x = x.to(self.dtype, memory_format=layout(self.device))
-        if self._doubles and self._wrapped:
+        twice = self.guidance.twice(self.conditions)
+        if twice and self._wrapped:
             x = torch.cat([x, x])
-        out = self.unet(x, timestep, *context, **conditions).sample.float()  # as many rows as the context
-        if not self._doubles:
+        out = self.unet(x, timestep, *context, **named).sample.float()  # as many rows as the context
+        if not twice:
             return out
         without, with_prompt = out.chunk(2)
         return guide(without, with_prompt, self.guidance)
 
-    @property
-    def _doubles(self) -> bool:
-        return self.guidance.doubles and self.conditioning.negative is not None
+    def _arguments(self, count: int) -> tuple[list[Any], dict[str, Any]]:
+        """Positional and named arguments of the network for a batch of `count`, of every call that guidance takes."""
+        if count not in self._ready:
+            calls = self.conditions.calls(self.guidance.twice(self.conditions))
+            given = {name: self._rows(halves, count) for name, halves in calls.items()}
+            context, named = arguments(given)
+            if context:
+                named["timestep_cond"] = self._told_guidance(count)
+                if isinstance(self.unet, UNet2DConditionModel):
+                    context = [Context(states) for states in context]
+            self._ready[count] = context, named
+        return self._ready[count]
 
-    def _conditions(self, count: int) -> tuple[tuple[Any, ...], dict[str, Any]]:
-        """Positional and named arguments of the U-Net for a batch of `count`; of both calls that guidance takes."""
-        if count in self._ready:
-            return self._ready[count]
-        given = self.conditioning
-        context: tuple[Any, ...] = ()
-        conditions: dict[str, Any] = {}
-        if given.positive is not None:
-            negative = given.negative if self._doubles else None
-            states = self._joined(given.positive, negative, count)
-            context = (Context(states) if isinstance(self.unet, UNet2DConditionModel) else states,)
-            conditions["timestep_cond"] = self._told_guidance(count)
-        if given.added:
-            negative_added: Mapping[str, Array] = given.negative_added if self._doubles else {}
-            conditions["added_cond_kwargs"] = {
-                name: self._joined(value, negative_added.get(name, value if self._doubles else None), count)
-                for name, value in given.added.items()
-            }
-        self._ready[count] = context, conditions
-        return context, conditions
-
-    def _joined(self, positive: Array, negative: Array | None, count: int) -> Tensor:
+    def _rows(self, halves: list[Array], count: int) -> Tensor:
         """Rows for a batch, those without the prompt first; a single row is repeated before the two are joined."""
-        parts = [positive] if negative is None else [negative, positive]
-        tensors = (torch.as_tensor(part, device=self.device) for part in parts)
+        tensors = (torch.as_tensor(half, device=self.device) for half in halves)
         return torch.cat([tensor.expand(count, *tensor.shape[1:]) for tensor in tensors])
 
     def _told_guidance(self, count: int) -> Tensor | None:

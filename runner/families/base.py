@@ -15,7 +15,8 @@ from components.latent_space import LatentSpace
 if TYPE_CHECKING:
     from components.config_values import ModelConfig
     from components.schedulers.base import Scheduler
-    from runner.backends.base import Array, Backend, Conditioning, Guidance, Role
+    from runner.backends.base import Array, Backend, Guidance, Role
+    from runner.conditions import Conditions
     from runner.errors import Problem
     from runner.schema import Recipe
 
@@ -51,7 +52,7 @@ class Wish:
 
 
 Scale = float | tuple[float, ...]
-Encode = Callable[["Backend", Mapping[str, Any], Wish, "Guidance", Say], "Conditioning"]
+Encode = Callable[["Backend", Mapping[str, Any], Wish, "Guidance", Say], "Conditions"]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -14,12 +14,15 @@ import numpy as np
 
 from components.config_values import ModelConfig
 from components.model_config import AutoencoderKLConfig, UNet2DConditionConfig
-from runner.backends.base import Conditioning, Guidance
+from runner.backends.base import Guidance
+from runner.backends.network_call import CONTEXT
+from runner.conditions import Conditions
 from runner.errors import Problem
 from runner.families.base import Configs, Family, Say, Scale, Wish
 
 if TYPE_CHECKING:
-    from runner.backends.base import Array, Backend
+    from runner.backends.base import Backend
+    from runner.conditions import Named
 
 MODELS: Mapping[str, tuple[str, type[ModelConfig]]] = {
     "unet": ("UNet2DConditionModel", UNet2DConditionConfig),
@@ -76,22 +79,20 @@ def guidance(scale: Scale, rescale: float, configs: Configs) -> Guidance:
     return Guidance(scale, rescale, embedded)
 
 
-def encode(backend: Backend, parts: Mapping[str, Any], wish: Wish, guidance: Guidance, say: Say) -> Conditioning:
+def encode(backend: Backend, parts: Mapping[str, Any], wish: Wish, guidance: Guidance, say: Say) -> Conditions:
     """The prompt, and the negative prompt where guidance needs one. Clip skip is for the prompt alone."""
     positive = _encode_text(backend, parts, wish.prompt, "prompt", wish.clip_skip, say)
     if not guidance.doubles:
-        return Conditioning(positive, None)
-    negative = _encode_text(backend, parts, wish.negative_prompt or "", "negative_prompt", None, say)
-    return Conditioning(positive, negative)
+        return Conditions(positive)
+    return Conditions(positive, _encode_text(backend, parts, wish.negative_prompt or "", "negative_prompt", None, say))
 
 
-def _encode_text(backend: Backend, parts: Mapping[str, Any], text: str, key: str, skip: int | None, say: Say) -> Array:
+def _encode_text(backend: Backend, parts: Mapping[str, Any], text: str, key: str, skip: int | None, say: Say) -> Named:
     """Text to hidden states (1, L, D)."""
     encoder = parts["text_encoder"]
     ids, mask = tokens(parts["tokenizer"], text, key, say)
-    return backend.encode_text(
-        encoder, ids, mask if getattr(encoder.config, "use_attention_mask", False) else None, skip
-    )
+    attended = mask if getattr(encoder.config, "use_attention_mask", False) else None
+    return {CONTEXT: backend.encode_text(encoder, ids, attended, skip)}
 
 
 def tokens(tokenizer: Any, text: str, key: str, say: Say) -> tuple[np.ndarray, np.ndarray]:

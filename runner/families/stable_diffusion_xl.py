@@ -6,13 +6,14 @@ pooled embedding and the picture's sizes and crop go to the network as well. Ref
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from runner.backends.base import Conditioning, Guidance
+from runner.backends.base import Guidance
+from runner.backends.network_call import CONTEXT
+from runner.conditions import Conditions
 from runner.errors import Problem
 from runner.families.base import Configs, Family, Say, Wish
 from runner.families.stable_diffusion import MODELS, guidance, latent_misfits, size, tokens
@@ -54,7 +55,7 @@ def misfits(clip_skip: int | None, configs: Configs) -> list[Problem]:
     return found
 
 
-def encode(backend: Backend, parts: Mapping[str, Any], wish: Wish, guidance: Guidance, say: Say) -> Conditioning:
+def encode(backend: Backend, parts: Mapping[str, Any], wish: Wish, guidance: Guidance, say: Say) -> Conditions:
     """Both prompts' hidden states and pooled embeddings, with the sizes they go with.
 
     No negative prompt at all is zeros where the checkpoint wants that, an empty one is encoded. Clip skip is for the
@@ -62,18 +63,18 @@ def encode(backend: Backend, parts: Mapping[str, Any], wish: Wish, guidance: Gui
     """
     own = (wish.height, wish.width)
     ids = _ids(wish.original_size or own, wish.crops_coords_top_left, wish.target_size or own)
-    hidden, pooled = _encode_texts(backend, parts, (wish.prompt, wish.prompt_2), "prompt", wish.clip_skip, say)
-    positive = Conditioning(hidden, None, {"text_embeds": pooled, "time_ids": ids})
+    positive = _encode_texts(backend, parts, (wish.prompt, wish.prompt_2), "prompt", wish.clip_skip, say)
+    positive["time_ids"] = ids
     if not guidance.doubles:
-        return positive
+        return Conditions(positive)
     if wish.negative_prompt is None and wish.flags.get(FORCE_ZEROS, True):
-        negative, negative_pooled = hidden * 0, pooled * 0
+        negative = {name: array * 0 for name, array in positive.items()}
     else:
         texts = (wish.negative_prompt or "", wish.negative_prompt_2)
-        negative, negative_pooled = _encode_texts(backend, parts, texts, "negative_prompt", None, say)
+        negative = _encode_texts(backend, parts, texts, "negative_prompt", None, say)
     if wish.negative_original_size and wish.negative_target_size:
         ids = _ids(wish.negative_original_size, wish.negative_crops_coords_top_left, wish.negative_target_size)
-    return replace(positive, negative=negative, negative_added={"text_embeds": negative_pooled, "time_ids": ids})
+    return Conditions(positive, {**negative, "time_ids": ids})
 
 
 def _encode_texts(
@@ -83,15 +84,23 @@ def _encode_texts(
     key: str,
     skip: int | None,
     say: Say,
-) -> tuple[Array, Array]:
-    """(1, L, D) and (1, P) of a text; what the second encoder reads may be another one."""
+) -> dict[str, Array]:
+    """Hidden states and pooled embedding of a text; what the second encoder reads may be another one."""
     first, second = texts
     reads = {"tokenizer": first, "tokenizer_2": first if second is None else second}
     # what does not fit is said once, unless the two texts differ
     says = {"tokenizer": say, "tokenizer_2": say if second is not None or "tokenizer" not in parts else _silent}
     names = [name for name in ("tokenizer", "tokenizer_2") if parts.get(name) is not None]
     ids = [tokens(parts[name], reads[name], key, says[name])[0] for name in names]
-    return backend.encode_texts(_present(parts, "text_encoder"), ids, skip)
+    return read_by_two(backend, _present(parts, "text_encoder"), ids, skip)
+
+
+def read_by_two(
+    backend: Backend, encoders: Sequence[Any], ids: Sequence[np.ndarray], skip: int | None
+) -> dict[str, Array]:
+    """Hidden states (B, L, D) and pooled embedding (B, P) of token ids (B, L), those of each encoder."""
+    hidden, pooled = backend.encode_texts(encoders, ids, skip)
+    return {CONTEXT: hidden, "text_embeds": pooled}
 
 
 def _ids(original: tuple[int, int], crop: tuple[int, int], target: tuple[int, int]) -> np.ndarray:

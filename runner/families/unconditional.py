@@ -10,7 +10,8 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from components.model_config import UNet2DConfig
-from runner.backends.base import Conditioning, Guidance
+from runner.backends.base import Guidance
+from runner.conditions import Conditions
 from runner.errors import Problem
 from runner.families.base import Configs, Family, Say, Scale, Wish
 
@@ -60,9 +61,9 @@ def guidance(scale: Scale, rescale: float, configs: Configs) -> Guidance:
     return Guidance(1.0)
 
 
-def encode(backend: Backend, parts: Mapping[str, Any], wish: Wish, guidance: Guidance, say: Say) -> Conditioning:
+def encode(backend: Backend, parts: Mapping[str, Any], wish: Wish, guidance: Guidance, say: Say) -> Conditions:
     """Nothing steers the network."""
-    return Conditioning(None, None)
+    return Conditions()
 
 
 UNCONDITIONAL = Family(

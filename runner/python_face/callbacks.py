@@ -10,7 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from runner.backends.base import Change, Conditioning, Guidance
+from runner.backends.base import Change, Guidance
+from runner.backends.network_call import CONTEXT
+from runner.conditions import Conditions
 from runner.errors import nearest
 from runner.python_face.denoising import StoppedByCallback
 
@@ -20,7 +22,9 @@ Callback = Callable[[Any, int, Any, dict[str, Any]], Mapping[str, Any] | None]
 EveryFewSteps = Callable[[int, Any, Tensor], Any]
 """The older kind: called with a step's number, its timestep and the latents, which it may change in place."""
 
-ADDED = {
+SHOWN = {
+    "prompt_embeds": (CONTEXT, True),
+    "negative_prompt_embeds": (CONTEXT, False),
     "add_text_embeds": ("text_embeds", True),
     "add_time_ids": ("time_ids", True),
     "negative_pooled_prompt_embeds": ("text_embeds", False),
@@ -36,25 +40,25 @@ class Calling:
         self,
         pipe: Any,
         table: Any,
-        conditioning: Conditioning,
+        conditions: Conditions,
         guidance: Guidance,
         callback: Callback | None,
         names: Sequence[str],
         old: EveryFewSteps | None,
         every: int,
     ) -> None:
-        self.pipe, self.table, self.conditioning, self.guidance = pipe, table, conditioning, guidance
+        self.pipe, self.table, self.conditions, self.guidance = pipe, table, conditions, guidance
         self.callback, self.names, self.old, self.every = callback, names, old, every
         self.timesteps = pipe.scheduler.timesteps
-        self.shown = {name: shown(name, conditioning, guidance) for name in names if name != "latents"}
+        self.shown = {name: shown(name, conditions, guidance) for name in names if name != "latents"}
 
     @torch.inference_mode(False)
     @torch.no_grad()
     def __call__(self, row: int, x: Tensor) -> Change:
         """The callbacks see ordinary tensors, which they may keep, and those of the run are never written to."""
-        latents, conditioning, guidance = x.clone(), None, None
+        latents, conditions, guidance = x.clone(), None, None
         if self.callback is not None:
-            latents, conditioning = self._called(self.callback, row, latents)
+            latents, conditions = self._called(self.callback, row, latents)
             if self.pipe._interrupt:
                 raise StoppedByCallback(latents)
             if self.pipe._guidance_scale != self.guidance.scale:
@@ -63,9 +67,9 @@ class Calling:
             step = row // self.pipe.scheduler.order
             if step % self.every == 0:
                 self.old(step, self.timesteps[row], latents)
-        return Change(latents, conditioning, guidance)
+        return Change(latents, conditions, guidance)
 
-    def _called(self, callback: Callback, row: int, latents: Tensor) -> tuple[Tensor, Conditioning | None]:
+    def _called(self, callback: Callback, row: int, latents: Tensor) -> tuple[Tensor, Conditions | None]:
         """The latents after a callback, and the conditions where it changed them."""
         given = {name: latents if name == "latents" else self.shown[name] for name in self.names}
         before = {name: value.clone() for name, value in self.shown.items() if value is not None}
@@ -80,15 +84,15 @@ class Calling:
             is_what = f"of shape {list(after.shape)}" if isinstance(after, Tensor) else f"a {type(after).__name__}"
             raise ValueError(f"callback_on_step_end returned latents {is_what}; expected {list(latents.shape)}")
         changed = {}
-        for name in {*self.shown, *returned} - {"latents"}:
+        for name in {*self.shown, *returned} & SHOWN.keys() & {*self.pipe.CALLBACK_INPUTS}:
             value = returned.get(name, self.shown.get(name))
             if isinstance(value, Tensor) and not _same(value, before.get(name)):
                 changed[name] = value
         if not changed:
             return after, None
         self.shown |= {name: value for name, value in changed.items() if name in self.shown}
-        self.conditioning = replaced(self.conditioning, changed)
-        return after, self.conditioning
+        self.conditions = replaced(self.conditions, changed)
+        return after, self.conditions
 
     def _warn_of(self, unknown: Any) -> None:
         for name in unknown:
@@ -103,44 +107,31 @@ class Calling:
         return row == rows - 1 or (row + 1 > warm_up and (row + 1) % order == 0)
 
 
-def shown(name: str, conditioning: Conditioning, guidance: Guidance) -> Any:
+def shown(name: str, conditions: Conditions, guidance: Guidance) -> Any:
     """A condition as a callback sees it: under guidance, that without the prompt above that with it."""
-    doubled = guidance.doubles and conditioning.negative is not None
-    if name in ADDED:
-        key, both = ADDED[name]
-        positive, negative = conditioning.added.get(key), conditioning.negative_added.get(key)
-    else:
-        both = name == "prompt_embeds"
-        positive, negative = conditioning.positive, conditioning.negative
+    key, both = SHOWN[name]
+    positive, negative = conditions.positive.get(key), (conditions.negative or {}).get(key)
     with torch.inference_mode(False):
         if not both:
             return None if negative is None else torch.as_tensor(negative).clone()
-        if not doubled:
+        if not guidance.twice(conditions):
             return None if positive is None else torch.as_tensor(positive).clone()
         return torch.cat([torch.as_tensor(half).clone() for half in (negative, positive)])
 
 
-def replaced(conditioning: Conditioning, values: Mapping[str, Tensor]) -> Conditioning:
+def replaced(conditions: Conditions, values: Mapping[str, Tensor]) -> Conditions:
     """Conditions with some replaced: by both halves, or by the half with the prompt alone."""
-    count = len(conditioning.positive)  # type: ignore[arg-type]
-
-    def halves(value: Tensor) -> tuple[Tensor | None, Tensor]:
-        return tuple(value.chunk(2)) if len(value) == 2 * count else (None, value)  # type: ignore[return-value]
-
-    added, negative_added = dict(conditioning.added), dict(conditioning.negative_added)
-    negative, positive = conditioning.negative, conditioning.positive
-    negative = values.get("negative_prompt_embeds", negative)
-    if "prompt_embeds" in values:
-        without, positive = halves(values["prompt_embeds"])
-        negative = negative if without is None else without
-    for name in (name for name in reversed(ADDED) if name in values):  # what shows both halves has the last word
-        key, both = ADDED[name]
-        without, with_prompt = halves(values[name]) if both else (values[name], None)
-        if without is not None:
-            negative_added[key] = without
-        if with_prompt is not None:
-            added[key] = with_prompt
-    return replace(conditioning, positive=positive, negative=negative, added=added, negative_added=negative_added)
+    positive: dict[str, Tensor] = {}
+    negative: dict[str, Tensor] = {}
+    for name in (name for name in reversed(SHOWN) if name in values):  # what shows both halves has the last word
+        (key, both), value = SHOWN[name], values[name]
+        if not both:
+            negative[key] = value
+        elif len(value) == 2 * len(conditions.positive[key]):
+            negative[key], positive[key] = value.chunk(2)
+        else:
+            positive[key] = value
+    return conditions.replaced(positive, negative)
 
 
 def _same(value: Tensor, other: Tensor | None) -> bool:

@@ -10,9 +10,10 @@ from torch import Tensor
 
 from components.schedulers.base import Scheduler
 from components.torch_models.offload import Offload
-from runner.backends.base import Change, Conditioning, Guidance
+from runner.backends.base import Change, Guidance
 from runner.backends.torch import TorchBackend
 from runner.backends.torch_noise import GeneratorNoise, PathNoise
+from runner.conditions import Conditions
 from runner.errors import Problem
 from runner.families import Family
 from runner.progress import Progress
@@ -71,7 +72,7 @@ class Denoising:
         backend: TorchBackend,
         table: Any,
         shape: tuple[int, int, int, int],
-        conditioning: Conditioning,
+        conditions: Conditions,
         guidance: Guidance,
         generator: Generators,
         latents: Tensor | None = None,
@@ -86,7 +87,7 @@ class Denoising:
             return after_row(row, x) if after_row else None
 
         try:
-            return backend.denoise(self.unet, table, noise, conditioning, guidance, after).clone()
+            return backend.denoise(self.unet, table, noise, conditions, guidance, after).clone()
         except StoppedByCallback as stopped:
             return stopped.latents.clone()
         finally:

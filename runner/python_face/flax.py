@@ -24,14 +24,15 @@ from jax import Array
 from components.checkpoint import open_checkpoint
 from components.errors import CheckpointError
 from components.flax_schedulers import FlaxScheduler, SchedulerState, flax_scheduler
-from runner.backends.base import Conditioning
 from runner.backends.jax import Component, JaxBackend
+from runner.backends.network_call import CONTEXT
 from runner.bundled import checkpoint_source
+from runner.conditions import Conditions
 from runner.errors import Problem, RecipeError
 from runner.families import Family
 from runner.families.serving import find_family
 from runner.families.stable_diffusion import SD, tokens
-from runner.families.stable_diffusion_xl import SDXL
+from runner.families.stable_diffusion_xl import SDXL, read_by_two
 from runner.plan import size_problems
 from runner.python_face.flax_arguments import Call, one_copy
 from runner.python_face.images import ImagePipelineOutput, StableDiffusionPipelineOutput, check_output_type, picture
@@ -128,9 +129,9 @@ class FlaxDiffusionPipeline:
 
     # ---- a call ----------------------------------------------------------------------------------------------------
 
-    def _conditioning(
+    def _conditions(
         self, parts: Mapping[str, Any], ids: Array, negative: Array | None, size: tuple[int, int]
-    ) -> Conditioning:
+    ) -> Conditions:
         """What the token ids (B, …) of prompts and negative prompts say to the network."""
         raise NotImplementedError
 
@@ -160,10 +161,10 @@ class FlaxDiffusionPipeline:
         call = Call.of(prompt_ids, neg_prompt_ids, prng_seed, latents, guidance_scale, self._ids_axes, shape, layout)
         table = self.family.at_home(self._plain_scheduler(params)).tableau(steps)  # type: ignore[arg-type]
         parts = {name: self._filled(name, params) for name in self._parts}
-        conditioning = self._conditioning(parts, call.ids, call.negative, (height, width))
+        conditions = self._conditions(parts, call.ids, call.negative, (height, width))
         guidance = self.family.guidance(call.guidance_scale, 0.0, configs)
         noise = call.noise(shape, table, layout)
-        drawn = backend.denoise(parts[self.family.network], table, noise, conditioning, guidance, lambda row, x: None)
+        drawn = backend.denoise(parts[self.family.network], table, noise, conditions, guidance, lambda row, x: None)
         if not latent:
             drawn = self.family.decode(backend, parts, drawn).transpose(0, 2, 3, 1)
         return drawn if call.groups is None else drawn.reshape(call.groups, -1, *drawn.shape[1:])
@@ -226,14 +227,14 @@ class FlaxStableDiffusionPipeline(FlaxDiffusionPipeline):
         )
         return StableDiffusionPipelineOutput(images) if return_dict else (images, None)
 
-    def _conditioning(
+    def _conditions(
         self, parts: Mapping[str, Any], ids: Array, negative: Array | None, size: tuple[int, int]
-    ) -> Conditioning:
+    ) -> Conditions:
         absent = self._read("", "tokenizer") if negative is None else negative
         positive, without = (
             self._backend.encode_text(parts["text_encoder"], np.asarray(i), None, None) for i in (ids, absent)
         )
-        return Conditioning(positive, without)
+        return Conditions({CONTEXT: positive}, {CONTEXT: without})
 
 
 class FlaxStableDiffusionXLPipeline(FlaxDiffusionPipeline):
@@ -282,20 +283,19 @@ class FlaxStableDiffusionXLPipeline(FlaxDiffusionPipeline):
         )
         return ImagePipelineOutput(images) if return_dict else (images,)
 
-    def _conditioning(
+    def _conditions(
         self, parts: Mapping[str, Any], ids: Array, negative: Array | None, size: tuple[int, int]
-    ) -> Conditioning:
+    ) -> Conditions:
         encoders = [parts["text_encoder"], parts["text_encoder_2"]]
 
-        def read(ids: Array) -> tuple[Array, Array]:
+        def read(ids: Array) -> dict[str, Array]:
             both = np.asarray(ids)
-            return self._backend.encode_texts(encoders, [both[:, 0], both[:, 1]], None)
+            return read_by_two(self._backend, encoders, [both[:, 0], both[:, 1]], None)
 
-        hidden, pooled = read(ids)
-        without, pooled_without = (hidden * 0, pooled * 0) if negative is None else read(negative)
-        sizes = np.asarray([[*size, 0, 0, *size]], np.float32)
-        added, negative_added = ({"text_embeds": embeds, "time_ids": sizes} for embeds in (pooled, pooled_without))
-        return Conditioning(hidden, without, added, negative_added)
+        positive = read(ids)
+        without = {name: array * 0 for name, array in positive.items()} if negative is None else read(negative)
+        positive["time_ids"] = np.asarray([[*size, 0, 0, *size]], np.float32)
+        return Conditions(positive, without)
 
 
 def _emptied(part: Any) -> Any:

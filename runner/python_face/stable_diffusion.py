@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from runner.backends.network_call import CONTEXT
 from runner.families import Wish
 from runner.families.stable_diffusion import SD
 from runner.python_face.arguments import Call, Texts
@@ -127,5 +128,6 @@ class StableDiffusionPipeline(PromptPipeline):
         embeds = {"prompt_embeds": prompt_embeds, "negative_prompt_embeds": negative_prompt_embeds}
         wish = Wish("", 0, 0, clip_skip=clip_skip)
         found = self._encoded_alone(prompts, wish, do_classifier_free_guidance, num_images_per_prompt, embeds)
-        negative = None if found.negative is None else found.negative.to(device)
-        return found.positive.to(device), negative  # type: ignore[union-attr]
+        halves = found.positive, found.negative
+        positive, negative = (None if half is None else half[CONTEXT].to(device) for half in halves)
+        return positive, negative  # type: ignore[return-value]

@@ -8,11 +8,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from runner.backends.network_call import CONTEXT
 from runner.errors import Problem
 from runner.families import Wish
 from runner.families.stable_diffusion_xl import SDXL
 from runner.python_face.arguments import Call, Texts
-from runner.python_face.callbacks import ADDED, Callback
+from runner.python_face.callbacks import SHOWN, Callback
 from runner.python_face.denoising import Generators
 from runner.python_face.images import ImagePipelineOutput
 from runner.python_face.text_to_image import PromptPipeline
@@ -34,7 +35,7 @@ class StableDiffusionXLPipeline(PromptPipeline):
     family = SDXL
     FLAGS = {"force_zeros_for_empty_prompt": True, "add_watermarker": None}  # noqa: RUF012
 
-    CALLBACK_INPUTS = (*PromptPipeline.CALLBACK_INPUTS, *ADDED)
+    CALLBACK_INPUTS = ("latents", *SHOWN)
     ORDER = (
         "vae",
         "text_encoder",
@@ -195,8 +196,10 @@ class StableDiffusionXLPipeline(PromptPipeline):
         }
         wish = Wish("", 0, 0, clip_skip=clip_skip)
         found = self._encoded_alone(prompts, wish, do_classifier_free_guidance, num_images_per_prompt, embeds)
-        four = (found.positive, found.negative, found.added["text_embeds"], found.negative_added.get("text_embeds"))
-        return tuple(None if tensor is None else tensor.to(device) for tensor in four)  # type: ignore[return-value]
+        halves = (found.positive, found.negative)
+        return tuple(  # type: ignore[return-value]
+            None if half is None else half[name].to(device) for name in (CONTEXT, "text_embeds") for half in halves
+        )
 
 
 def _further_problems(call: Call) -> Iterator[Problem]:

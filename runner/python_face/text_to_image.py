@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from inspect import signature
 from types import MappingProxyType
@@ -13,7 +13,9 @@ import torch
 from torch import Tensor
 
 from components.schedulers import SchedulerConfigError
-from runner.backends.base import Conditioning, Guidance
+from runner.backends.base import Guidance
+from runner.backends.network_call import CONTEXT
+from runner.conditions import Conditions, join
 from runner.errors import Problem, RecipeError
 from runner.families import Wish
 from runner.plan import size_problems
@@ -88,20 +90,20 @@ class PromptPipeline(PromptOldNames, DiffusionPipeline):
         guidance = self.family.guidance(call.guidance_scale, call.guidance_rescale, configs)
         height, width = self._size(call, configs)
         wish = replace(call.wish, height=height, width=width)
-        conditioning = self._encoded(call.prompts, wish, guidance, call.count, call.embeds)
+        conditions = self._encoded(call.prompts, wish, guidance, call.count, call.embeds)
         channels, rows, columns = self.family.latents(configs).shape(height, width)
         if call.latents is not None:
             rows, columns = call.latents.shape[2:]
-        batch = len(conditioning.positive)  # type: ignore[arg-type]
+        batch = len(conditions.positive[CONTEXT])
         old, every = call.older.get("callback"), call.older.get("callback_steps") or 1
         calling = None
         if call.callback is not None or old is not None:
-            calling = Calling(self, table, conditioning, guidance, call.callback, call.callback_inputs, old, every)
+            calling = Calling(self, table, conditions, guidance, call.callback, call.callback_inputs, old, every)
         latents = self._denoise(
             backend,
             table,
             (batch, channels, rows, columns),
-            conditioning,
+            conditions,
             guidance,
             call.generator,
             call.latents,
@@ -157,7 +159,7 @@ class PromptPipeline(PromptOldNames, DiffusionPipeline):
 
     def _encoded_alone(
         self, prompts: Mapping[str, Texts], wish: Wish, guided: bool, count: int, embeds: Mapping[str, Tensor | None]
-    ) -> Conditioning:
+    ) -> Conditions:
         """As `encode_prompt` gives it. Raises RecipeError."""
         wrong = list(prompt_problems(prompts, {name: value for name, value in embeds.items() if value is not None}))
         wrong += count_problems("num_images_per_prompt", "the number of images", count)
@@ -174,7 +176,7 @@ class PromptPipeline(PromptOldNames, DiffusionPipeline):
         guidance: Guidance,
         count: int,
         embeds: Mapping[str, Tensor | None] = MappingProxyType({}),
-    ) -> Conditioning:
+    ) -> Conditions:
         """Rows for every image: those of the first prompt, then those of the second … `embeds` take texts' places."""
         given = {name: tensor for name, tensor in embeds.items() if tensor is not None}
         batch = batch_of(prompts["prompt"], given.get("prompt_embeds"))
@@ -186,12 +188,12 @@ class PromptPipeline(PromptOldNames, DiffusionPipeline):
         for i in range(batch):
             one = replace(wish, flags=self.flags, **{name: values[i] for name, values in texts.items()})
             rows.append(self.family.encode(backend, self._components, one, guidance, logger.warning))
-        conditioning = _replace_given(_stack(rows), given, self.device, self.dtype)
-        if conditioning.negative is not None and conditioning.negative.shape != conditioning.positive.shape:  # type: ignore
-            shapes = [list(tensor.shape) for tensor in (conditioning.negative, conditioning.positive)]  # type: ignore
+        conditions = _with_given(join(rows, backend.join), given, self.device, self.dtype)
+        shapes = [list(half.shape) for half in conditions.calls(conditions.negative is not None)[CONTEXT]]
+        if shapes[0] != shapes[-1]:
             what = f"the embeddings' shape is {shapes[0]}, but that of the prompt's is {shapes[1]}"
             raise RecipeError([Problem("negative_prompt", what, hint="give negative_prompt_embeds of the same shape")])
-        return _repeat(conditioning, count)
+        return conditions.repeat(count)
 
 
 def _spread(texts: Texts, batch: int) -> list[str | None]:
@@ -199,46 +201,16 @@ def _spread(texts: Texts, batch: int) -> list[str | None]:
     return [texts] * batch if texts is None or isinstance(texts, str) else list(texts)
 
 
-def _stack(rows: Sequence[Conditioning]) -> Conditioning:
-    """Conditions of several prompts as one."""
-
-    def joined(values: Sequence[Any]) -> Any:
-        return torch.cat([torch.as_tensor(value) for value in values])
-
-    first = rows[0]
-    return Conditioning(
-        joined([row.positive for row in rows]),
-        None if first.negative is None else joined([row.negative for row in rows]),
-        {name: joined([row.added[name] for row in rows]) for name in first.added},
-        {name: joined([row.negative_added[name] for row in rows]) for name in first.negative_added},
-    )
+GIVEN = {"prompt_embeds": CONTEXT, "pooled_prompt_embeds": "text_embeds"}
+"""Name of an argument → the network's for it; `negative_` in front says which half."""
 
 
-def _repeat(conditioning: Conditioning, count: int) -> Conditioning:
-    """Each row `count` times, side by side."""
-    if conditioning.negative is not None:
-        conditioning = replace(conditioning, negative=conditioning.negative.repeat_interleave(count, 0))
-    return replace(
-        conditioning,
-        positive=conditioning.positive.repeat_interleave(count, 0),  # type: ignore[union-attr]
-        added={name: value.repeat_interleave(count, 0) for name, value in conditioning.added.items()},
-        negative_added={name: value.repeat_interleave(count, 0) for name, value in conditioning.negative_added.items()},
-    )
-
-
-def _replace_given(
-    conditioning: Conditioning, given: Mapping[str, Tensor], device: torch.device, dtype: torch.dtype
-) -> Conditioning:
+def _with_given(
+    conditions: Conditions, given: Mapping[str, Tensor], device: torch.device, dtype: torch.dtype
+) -> Conditions:
     """Conditions with the embeddings that the caller brought."""
-    given = {name: tensor.to(device, dtype) for name, tensor in given.items()}
-    doubled = conditioning.negative is not None
-    if "prompt_embeds" in given:
-        conditioning = replace(conditioning, positive=given["prompt_embeds"])
-    if "negative_prompt_embeds" in given and doubled:
-        conditioning = replace(conditioning, negative=given["negative_prompt_embeds"])
-    if "pooled_prompt_embeds" in given:
-        conditioning = replace(conditioning, added={**conditioning.added, "text_embeds": given["pooled_prompt_embeds"]})
-    if "negative_pooled_prompt_embeds" in given and doubled:
-        pooled = {**conditioning.negative_added, "text_embeds": given["negative_pooled_prompt_embeds"]}
-        conditioning = replace(conditioning, negative_added=pooled)
-    return conditioning
+    positive, negative = (
+        {key: given[sign + name].to(device, dtype) for name, key in GIVEN.items() if sign + name in given}
+        for sign in ("", "negative_")
+    )
+    return conditions.replaced(positive, {} if conditions.negative is None else negative)

@@ -5,15 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 from components.schedulers.base import Scheduler
-from runner.backends.base import Conditioning, Guidance
+from runner.backends.base import Guidance
+from runner.conditions import Conditions
 from runner.errors import RecipeError
 from runner.families.unconditional import UNCONDITIONAL
 from runner.python_face.arguments import count_problems, number_problems
 from runner.python_face.base import DiffusionPipeline
 from runner.python_face.denoising import Generators
 from runner.python_face.images import ImagePipelineOutput, as_output, output_problems
-
-NOTHING = Conditioning(None, None)
 
 
 class _UnconditionalPipeline(DiffusionPipeline):
@@ -34,7 +33,7 @@ class _UnconditionalPipeline(DiffusionPipeline):
         table = self._table(steps, **run)
         configs, backend = self._configs(), self._backend()
         shape = (batch, self.family.latents(configs).channels, *self.family.size(configs))
-        latents = self._denoise(backend, table, shape, NOTHING, Guidance(1.0), generator)
+        latents = self._denoise(backend, table, shape, Conditions(), Guidance(1.0), generator)
         images = as_output(self.family.decode(backend, self._components, latents), output_type)
         return ImagePipelineOutput(images) if return_dict else (images,)
 

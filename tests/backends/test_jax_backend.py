@@ -21,13 +21,14 @@ from flax import nnx
 from components.jax_models.unet_2d_condition import UNetOutput
 from components.schedulers import Tableau, find_scheduler, scheduler_classes
 from components.schedulers.tableau import stack
-from runner.backends.base import Change, Conditioning, Guidance, NoiseSpec
+from runner.backends.base import Change, Guidance, NoiseSpec
 from runner.backends.jax import Component, JaxBackend, Pace
 from runner.backends.jax_devices import Layout, pick_devices, pick_dtype
 from runner.backends.jax_programs import guidance_embedding
 from runner.backends.torch import TorchBackend
 from runner.backends.torch_guidance import guidance_embedding as torch_guidance_embedding
 from runner.backends.torch_noise import GeneratorNoise
+from runner.conditions import Conditions
 from runner.errors import RecipeError
 
 SD = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear"}
@@ -88,9 +89,10 @@ def compiled() -> Iterator[list[str]]:
 
 def denoise(backend: Any, toy: Any, table: Tableau, guidance: Guidance, noise: NoiseSpec = NOISE) -> np.ndarray:
     array: Callable[[np.ndarray], Any] = torch.tensor if isinstance(backend, TorchBackend) else jnp.asarray
-    conditioning = Conditioning(array(STATES[0]), array(STATES[1]) if guidance.doubles else None)
+    states, absent = ({"encoder_hidden_states": array(half)} for half in STATES)
+    conditions = Conditions(states, absent if guidance.doubles else None)
     rows: list[int] = []
-    latents = backend.denoise(toy, table, noise, conditioning, guidance, lambda row, _: rows.append(row))
+    latents = backend.denoise(toy, table, noise, conditions, guidance, lambda row, _: rows.append(row))
     assert rows == list(range(table.rows))
     return backend.to_numpy(latents)
 
@@ -178,7 +180,7 @@ def test_latents_and_guidance_can_be_changed_on_the_way(backend: JaxBackend, mon
 
         generator = torch.Generator().manual_seed(3)
         noise = GeneratorNoise(generator, (2, *SHAPE))
-        given = Conditioning(array(STATES[0]), array(STATES[1]))
+        given = Conditions(*({"encoder_hidden_states": array(half)} for half in STATES))
         results.append(which.to_numpy(which.denoise(toy, sampler, noise, given, Guidance(2.0), after)))
     assert np.abs(results[1] - results[0]).max() <= 1e-4 * np.abs(results[0]).max()
 

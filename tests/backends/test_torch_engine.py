@@ -186,8 +186,9 @@ class TestNoise:
     def test_rows_may_be_drawn_in_another_dtype_than_the_latents(self) -> None:
         """As DPM-Solver's SDE rows are in the reference library: on the device, but float32 under a half network."""
         from components.schedulers import find_scheduler
-        from runner.backends.base import Conditioning, Guidance, NoiseSpec
+        from runner.backends.base import Guidance, NoiseSpec
         from runner.backends.torch import TorchBackend
+        from runner.conditions import Conditions
 
         drawn = []
         original = torch.randn
@@ -204,7 +205,7 @@ class TestNoise:
                 unet,
                 table,
                 NoiseSpec((1,), SHAPE, on_device=True, row_dtype="float32"),
-                Conditioning(torch.zeros(1, 2, 3), None),
+                Conditions({"encoder_hidden_states": torch.zeros(1, 2, 3)}),
                 Guidance(1.0),
                 lambda row, latents: None,
             )

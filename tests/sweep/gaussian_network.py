@@ -14,8 +14,9 @@ import torch
 
 from components.schedulers import stack
 from components.schedulers.noise import TrainingClock
-from runner.backends.base import Conditioning, Guidance, NoiseSpec
+from runner.backends.base import Guidance, NoiseSpec
 from runner.backends.torch import TorchBackend
+from runner.conditions import Conditions
 from runner.session import Drawn, Session, Shot, Stopwatch
 
 SPREAD = 0.7
@@ -55,7 +56,7 @@ class GaussianSession(Session):
         table = tables[0] if all(one is tables[0] for one in tables) else stack(tables)
         self.rows += table.rows * len(shots)
         noise = NoiseSpec(tuple(shot.seed for shot in shots), shots[0].plan.latent_shape)
-        nothing = Conditioning(None, None)
+        nothing = Conditions()
         latents = self.torch.denoise(self.network, table, noise, nothing, Guidance(1.0), lambda row, x: None)
         pictures = ((latents[:, :3] * 40 + 128).clamp(0, 255)).to(torch.uint8).permute(0, 2, 3, 1)
         return Drawn(np.ascontiguousarray(pictures.numpy()), latents, self.torch)
