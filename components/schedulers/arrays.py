@@ -26,6 +26,11 @@ def like(values: np.ndarray, array: Any) -> Any:
     return values.astype(array.dtype)
 
 
+def in_format_of(array: Any, values: Any) -> Any:
+    """An array of the caller's kind in the number format of another."""
+    return values.to(array.dtype) if kind_of(values) == "torch" else values.astype(array.dtype)
+
+
 def plain(value: Any) -> Any:
     """Arrays and numbers of any library as Python's own; anything else as it is."""
     return value.tolist() if hasattr(value, "tolist") else value

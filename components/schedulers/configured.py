@@ -162,10 +162,16 @@ class Configured:
     def training_clock(self) -> TrainingClock:
         """The clock of its betas."""
         betas = {option.name: self._values.get(option.name, option.default) for option in BETAS}
-        clock, zero_snr = TrainingClock.from_betas(**betas), betas["rescale_betas_zero_snr"]
-        # eps at alpha = 0 says nothing of x0: like solvers in log(alpha), it takes the smallest alpha instead.
+        clock = TrainingClock.from_betas(**betas)
+        return self.usable(clock) if betas["rescale_betas_zero_snr"] else clock
+
+    def usable(self, clock: TrainingClock) -> TrainingClock:
+        """A clock that ends at alpha = 0, as this method can use it.
+
+        eps there says nothing of x0: like solvers in log(alpha), it takes the smallest alpha instead.
+        """
         finite = self.finite_clock or self._values.get("prediction_type") == "epsilon"
-        return clock.with_finite_end() if zero_snr and finite else clock
+        return clock.with_finite_end() if finite else clock
 
     @property
     def compatibles(self) -> list[type[Configured]]:

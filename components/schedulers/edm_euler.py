@@ -11,6 +11,7 @@ class EDMEulerScheduler(EDMScheme, EulerDiscreteScheduler):
     """x' = x + (sigma' - sigma) eps, with churn (algorithm 2)."""
 
     aliases = ("edm_euler",)
+    format_of = "model_output"
     step_takes = (*CHURN, "generator", "return_dict", "pred_original_sample")
     schedule_takes = ("sigmas",)
     OPTIONS = (*opt.EDM_OPTIONS, *opt.CHURN)

@@ -21,6 +21,7 @@ class EulerAncestralDiscreteScheduler(SigmaScheduler):
     """x' = x + (sigma_down - sigma) eps + sigma_up noise."""
 
     aliases = ("euler_a", "euler_ancestral")
+    format_of = "model_output"
     equation = SDE
     OPTIONS = (*opt.BETAS, *opt.EPS_X0_V, *opt.SPACING)
 

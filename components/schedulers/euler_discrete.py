@@ -19,6 +19,7 @@ class EulerDiscreteScheduler(SigmaScheduler):
     """x' = x + (sigma' - sigma) eps; churn first raises sigma by fresh noise, which the network does not see."""
 
     aliases = ("euler",)
+    format_of = "model_output"
     step_takes = (*CHURN, "generator", "return_dict")
     schedule_takes = ("timesteps", "sigmas")
     OPTIONS = (

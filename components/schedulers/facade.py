@@ -12,13 +12,23 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from components.schedulers.arrays import clipped, kind_of, like, listed, plain, standard_normal, weighted_sum
+from components.schedulers.arrays import (
+    clipped,
+    in_format_of,
+    kind_of,
+    like,
+    listed,
+    plain,
+    standard_normal,
+    weighted_sum,
+)
 from components.schedulers.brownian import brownian_path, path_seed
 from components.schedulers.calls import STEP, StepOutput, called
 from components.schedulers.loop import Loop
 from components.schedulers.noise import variance_preserving
 from components.schedulers.old_names import OldNames
 from components.schedulers.options import SchedulerConfigError
+from components.schedulers.reassigned import OF_A_RUN
 from components.schedulers.schedule import Schedule
 from components.schedulers.tableau import Tableau
 
@@ -42,6 +52,8 @@ class Facade(OldNames):
     """Whether a loop without `set_timesteps` runs the whole training clock."""
     whole_timesteps: ClassVar[bool] = True
     """Whether timesteps that are whole numbers are handed out as such."""
+    format_of: ClassVar[str | None] = None
+    """Whose number format x is returned in, where they differ: "model_output", "sample", or the wider one (None)."""
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
@@ -88,6 +100,7 @@ class Facade(OldNames):
             scheduler, num_inference_steps = scheduler.visiting(levels, num_inference_steps)
             levels = None
         self._loop = Loop(scheduler, Schedule(num_inference_steps, told, levels), device)
+        self.reassigned = {name: value for name, value in self.reassigned.items() if name not in OF_A_RUN}
 
     def under(self, **options: Any) -> Any:
         """This scheduler with these options of a run; None leaves one as it is. Raises TypeError for an unknown name.
@@ -162,7 +175,7 @@ class Facade(OldNames):
 
         Raises ValueError for a timestep that no row is told, or that is out of turn.
         """
-        loop = self._begun
+        loop, format_of = self._begun, {"model_output": model_output, "sample": sample}
         self._change(loop, options, timestep)
         n = loop.take(timestep)
         table = loop.table
@@ -175,7 +188,7 @@ class Facade(OldNames):
             x0 = clipped(x0, table.clip)
         noise = None
         if table.takes_noise[n]:
-            noise = self._drawn(n, sample, generator) if variance_noise is None else variance_noise
+            noise = self._drawn(n, model_output, generator) if variance_noise is None else variance_noise
             if variance is not None and table.log_std[n].any():
                 base, slope = map(float, table.log_std[n])
                 noise = noise * math.e ** (base + slope * variance)
@@ -184,9 +197,10 @@ class Facade(OldNames):
         known = [weighted_sum(*zip(row, sources, strict=False)) for row in weights]
         new = [weighted_sum((1.0, sure), (row[-1], noise)) for sure, row in zip(known, weights, strict=True)]
         loop.leave(n, new[1:])
+        x = new[0] if self.format_of is None else in_format_of(format_of[self.format_of], new[0])
         if return_dict or return_dict is None:
-            return self.output(new[0], self.second_output(table, n, known[0], x0))
-        return (new[0], self.second_output(table, n, known[0], x0))[: self.returns]
+            return self.output(x, self.second_output(table, n, known[0], x0))
+        return (x, self.second_output(table, n, known[0], x0))[: self.returns]
 
     def second_output(self, table: Tableau, row: int, sure: Any, x0: Any) -> Any:
         """What `step` returns beside x, of x0 and of the part of x at the next level that is not fresh noise."""
@@ -207,16 +221,16 @@ class Facade(OldNames):
         if value is not None and not (isinstance(value, int | float) and value in (0, 1, math.inf)):
             raise ValueError(f"{type(self).__name__}.step() takes {name} for old scripts' sake, but does not read it")
 
-    def _drawn(self, row: int, sample: Any, generator: Any) -> Any:
-        """This row's noise: a draw of its own, or an increment of the path that the generator's seed stands for."""
+    def _drawn(self, row: int, model_output: Any, generator: Any) -> Any:
+        """This row's noise in the answer's format: a draw of its own, or an increment of the generator's path."""
         loop = self._begun
         if loop.table.brownian is None:
-            return standard_normal(sample, generator)
+            return standard_normal(model_output, generator)
         if loop.path is None:
             seed = path_seed(self._values.get("noise_sampler_seed"), generator)  # type: ignore[attr-defined]
-            loop.path = brownian_path(seed, sample.shape, *loop.table.brownian, dtype=sample.dtype)
+            loop.path = brownian_path(seed, model_output.shape, *loop.table.brownian, dtype=model_output.dtype)
         noise = loop.path.unit(loop.table.noise_span[row])
-        return like(noise, sample) if kind_of(noise) == "numpy" else noise.to(sample.device)
+        return like(noise, model_output) if kind_of(noise) == "numpy" else noise.to(model_output.device)
 
     # ---- data made noisy -------------------------------------------------------------------------------------------
 

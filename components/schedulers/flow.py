@@ -10,7 +10,7 @@ from typing import Self
 import numpy as np
 
 from components.schedulers import spacing as space
-from components.schedulers.base import Array, Grid, Scheduler
+from components.schedulers.base import Array, Grid, Level, Scheduler
 from components.schedulers.noise import FlowClock
 from components.schedulers.options import OptionProblem, SchedulerConfigError
 
@@ -107,6 +107,7 @@ class FlowScheme(FlowOption):
     """A sampler of flows and nothing else; its network predicts the velocity eps - x0."""
 
     fits = "flow"
+    format_of = "model_output"
     timestep_spacing = "linspace"
     returns = 1
     runs_unasked = True
@@ -129,6 +130,13 @@ class FlowScheme(FlowOption):
     def respaced(self, kind: str, sigmas: Array) -> Array:
         """Between the ends that the levels have."""
         return space.SIGMA_SPACINGS[kind](float(sigmas[-1]), float(sigmas[0]), len(sigmas))
+
+    @property
+    def _clock_levels(self) -> Level:
+        """Levels of every training timestep, which training scripts pick from: a fixed shift alone moves them."""
+        shift = 1.0 if self._values.get("use_dynamic_shifting") else self._values["shift"]
+        sigmas = shifted(np.arange(len(self), 0, -1) / len(self), shift)
+        return self.levels(self.clock.timestep_at(sigmas), np.append(sigmas, 0.0)).levels
 
     def set_shift(self, shift: float) -> None:
         """Shift by this in runs to come; the configuration, and the ends of the clock, stay as they were made."""

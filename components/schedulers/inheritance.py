@@ -76,7 +76,8 @@ def _as_meant(option: Option, value: Any) -> Any:
     """A file's value in the option's own type: files write 0, 1 and null for false and true, and 2.0 for 2."""
     if option.annotation is bool and (value is None or (type(value) in (int, float) and value in (0, 1))):
         return bool(value)
-    if option.annotation is int and isinstance(value, float) and value.is_integer():
+    kinds = option.annotation if isinstance(option.annotation, tuple) else (option.annotation,)
+    if int in kinds and float not in kinds and isinstance(value, float) and value.is_integer():
         return int(value)
     return value
 

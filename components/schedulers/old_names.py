@@ -14,11 +14,12 @@ import numpy as np
 from components.schedulers.config import CONFIG_NAME, find_file
 from components.schedulers.loop import Loop
 from components.schedulers.noise import TrainingClock
+from components.schedulers.reassigned import Reassignable, Reassigned
 from components.schedulers.schedule import Grid, Schedule
 from components.schedulers.tableau import Level
 
 
-class OldNames:
+class OldNames(Reassigned):
     """Mixed into a scheduler with a loop of its own (`Facade`)."""
 
     _loop: Loop | None = None
@@ -40,11 +41,11 @@ class OldNames:
 
     # ---- the run ---------------------------------------------------------------------------------------------------
 
-    @property
+    @Reassignable
     def num_inference_steps(self) -> int | None:
         return None if self._loop is None else self._loop.whole.steps
 
-    @property
+    @Reassignable
     def timesteps(self) -> Any:
         """(N,) what the network is told, row by row; the training clock's, where no run is set."""
         if self._loop is not None:
@@ -57,7 +58,7 @@ class OldNames:
             return self._handed(self._clock_levels.timestep[:-1].astype(np.float32))
         return self._handed(self._unasked.handed)
 
-    @property
+    @Reassignable
     def sigmas(self) -> Any:
         """(N + 1,) level where each row reads, and where the last one lands: noise to signal, or a flow's sigma.
 
@@ -79,7 +80,7 @@ class OldNames:
         """Levels of the whole training clock."""
         return self.grid(Schedule(len(self))).levels  # type: ignore[attr-defined,arg-type]
 
-    @property
+    @Reassignable
     def init_noise_sigma(self) -> float:
         """What to multiply a standard normal draw by."""
         if self._loop is not None:
@@ -122,7 +123,7 @@ class OldNames:
 
     def previous_timestep(self, timestep: Any) -> Any:
         """What the row after this one is told; -1 after the last. On the training clock, where no run is set."""
-        told = self.timesteps
+        told = self._handed((self._loop or self._unasked).handed)
         row = self.index_for_timestep(timestep) + 1
         return told[row] if row < len(told) else -1
 
@@ -137,35 +138,35 @@ class OldNames:
             raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
         return self.training_clock()  # type: ignore[attr-defined]
 
-    @property
+    @Reassignable
     def alphas_cumprod(self) -> Any:
         """(T,) alpha^2 at every timestep."""
         return self._handed(self._trained("alphas_cumprod").alphas_cumprod.astype(np.float32))
 
-    @property
+    @Reassignable
     def alphas(self) -> Any:
         """(T,) 1 - beta: alpha^2 at every timestep as a share of the one before."""
         return self._handed(_shares(self._trained("alphas")).astype(np.float32))
 
-    @property
+    @Reassignable
     def betas(self) -> Any:
         """(T,) the variance that each timestep of training adds."""
         return self._handed((1 - _shares(self._trained("betas"))).astype(np.float32))
 
-    @property
+    @Reassignable
     def alpha_t(self) -> Any:
         return self.alphas_cumprod**0.5
 
-    @property
+    @Reassignable
     def sigma_t(self) -> Any:
         return (1 - self.alphas_cumprod) ** 0.5
 
-    @property
+    @Reassignable
     def lambda_t(self) -> Any:
         """(T,) log(alpha / sigma) at every timestep."""
         return self._handed(-self._trained("lambda_t").log_sigmas.astype(np.float32))
 
-    @property
+    @Reassignable
     def final_alpha_cumprod(self) -> Any:
         """alpha^2 where the last step ends."""
         to_one = self.config.get("set_alpha_to_one", True)  # type: ignore[attr-defined]
@@ -174,7 +175,7 @@ class OldNames:
 
     initial_alpha_cumprod = final_alpha_cumprod
 
-    @property
+    @Reassignable
     def one(self) -> Any:
         return self._handed(np.array(1.0, np.float32))
 

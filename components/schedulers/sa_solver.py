@@ -28,6 +28,7 @@ class SASolverScheduler(DPMSolverMultistepScheduler):
     """
 
     aliases = ("sa_solver",)
+    format_of = "sample"
     step_takes = ("generator", "return_dict")
     schedule_takes = ()
     euler_at_final = False

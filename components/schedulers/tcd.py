@@ -40,7 +40,7 @@ class TCDScheduler(LCMScheduler):
         to = grid.columns(i + 1)
         with np.errstate(divide="ignore"):  # where nothing is left of the image
             ratio = to.sigma / to.alpha
-        below = np.minimum(self.clock.sigma_at(np.floor((1 - run.eta) * to.timestep)), ratio)
+        below = np.minimum(self.clock.sigma_at(np.floor(np.round((1 - run.eta) * to.timestep, 6))), ratio)
         alpha, sigma = variance_preserving(np.where(last[:, None] | (run.eta == 0), ratio, below))
         std = np.sqrt(np.maximum(1 - (to.alpha / alpha) ** 2, 0))
 

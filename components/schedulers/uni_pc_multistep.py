@@ -19,6 +19,7 @@ class UniPCMultistepScheduler(DPMSolverMultistepScheduler):
     """
 
     aliases = ("unipc", "uni_pc")
+    format_of = "sample"
     step_takes = ("return_dict",)
     schedule_takes = ("sigmas", "mu")
     OPTIONS = (

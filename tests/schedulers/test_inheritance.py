@@ -148,6 +148,7 @@ def test_what_means_nothing_to_any_class_is_damage_in_another_class_s_file_too()
         ("EulerDiscreteScheduler", "steps_offset", 0.0),
         ("HeunDiscreteScheduler", "steps_offset", None),
         ("DDPMScheduler", "variance_type", None),
+        ("FlowMatchEulerDiscreteScheduler", "max_image_seq_len", 4096.0),
     ],
 )
 def test_what_old_files_say_is_what_the_peer_makes_of_it(name: str, option: str, value: Any) -> None:

@@ -84,6 +84,23 @@ def test_attributes_before_a_run(name: str) -> None:
     assert_read_alike(ours, theirs, (*CLOCK, *RUN))
 
 
+@pytest.mark.parametrize("name", ["FlowMatchEulerDiscreteScheduler", "FlowMatchHeunDiscreteScheduler"])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"shift": 3.0},
+        {"shift": 3.0, "shift_terminal": 0.1},
+        {"shift": 3.0, "use_karras_sigmas": True},
+        {"shift": 3.0, "use_dynamic_shifting": True},
+    ],
+)
+def test_levels_that_a_flow_is_trained_at(name: str, options: dict[str, Any]) -> None:
+    """Training scripts pick from `sigmas` and `timesteps` before any run: a fixed shift alone moves them."""
+    cls = scheduler_classes()[name]
+    options = {key: value for key, value in options.items() if key in cls.options()}
+    assert_read_alike(cls(**options), getattr(diffusers, name)(**options), ("timesteps", "sigmas"))
+
+
 @CLASSES
 def test_attributes_in_a_run(name: str) -> None:
     ours, theirs = both(name)
@@ -423,3 +440,81 @@ def test_options_are_registered_in_place() -> None:
 def test_the_package_lists_its_classes() -> None:
     assert set(scheduler_classes()) <= set(dir(family))
     assert len(PNDMScheduler(num_train_timesteps=500)) == 500
+
+
+# ---- what scripts set ----------------------------------------------------------------------------------------------
+
+
+@CLASSES
+def test_what_scripts_move_they_read_back_as_they_set_it(name: str) -> None:
+    """`scheduler.timesteps = scheduler.timesteps.to(torch.float32)` and the like, until the next run."""
+    ours = scheduler_classes()[name]()
+    ours.set_timesteps(5)
+    for array in ("timesteps", "sigmas", *(key for key in CLOCK if hasattr(ours, key))):
+        moved = getattr(ours, array).half()
+        setattr(ours, array, moved)
+        assert getattr(ours, array) is moved
+    ours.timesteps = ours.timesteps[2 * ours.order :]
+    assert len(ours.timesteps) == (len(ours.table.timestep) - 2 * ours.order)
+    ours.num_inference_steps, ours.init_noise_sigma = 5, torch.tensor(ours.init_noise_sigma)
+    ours.set_timesteps(3)
+    assert len(ours.timesteps) == ours.table.rows and isinstance(ours.init_noise_sigma, float)
+
+
+@pytest.mark.parametrize("cls", ["DDIMScheduler", "DDPMScheduler", "EulerDiscreteScheduler", "UniPCMultistepScheduler"])
+def test_betas_that_a_script_replaces_are_those_of_the_clock(cls: str) -> None:
+    """As scripts that rescale a scheduler's betas do it; alpha = 0 at the end included."""
+    results = []
+    for scheduler in both(cls):
+        betas = torch.linspace(0.001, 0.03, 1000, dtype=torch.float64)
+        scheduler.betas = betas
+        scheduler.alphas = 1 - betas
+        scheduler.alphas_cumprod = torch.cumprod(1 - betas, 0)
+        scheduler.set_timesteps(4)
+        t = scheduler.timesteps[1]
+        x = scheduler.scale_model_input(IMAGE, t)
+        generator = torch.Generator().manual_seed(0)
+        more = {} if cls.startswith("UniPC") else {"generator": generator}
+        results.append(scheduler.step(network(x, float(t)), t, IMAGE, **more).prev_sample)
+    assert torch.allclose(results[0].double(), results[1].double(), atol=2e-5)
+    ours = scheduler_classes()[cls]()
+    ours.set_timesteps(4)
+    alphas_cumprod = ours.alphas_cumprod.double()
+    alphas_cumprod[-1] = 0.0
+    ours.alphas_cumprod = alphas_cumprod
+    assert np.isfinite(ours.table.update).all() and ours.table.rows == 4
+
+
+@pytest.mark.parametrize(
+    ("array", "value", "told"),
+    [
+        ("timesteps", [900, 123], r"timestep 123 is not one of this run's.*set_timesteps\(timesteps=…\)"),
+        (
+            "sigmas",
+            torch.ones(6),
+            r"sigmas of a DDIMScheduler cannot be set to other numbers: set_timesteps\(sigmas=…\)",
+        ),
+        ("betas", torch.full((1000,), 2.0), "betas of a DDIMScheduler cannot be set"),
+        ("betas", torch.full((10,), 0.1), "betas of a DDIMScheduler cannot be set"),
+        ("num_inference_steps", 7, "set_timesteps begins a run of another number"),
+        ("final_alpha_cumprod", 0.5, "it follows from the betas and the options"),
+    ],
+)
+def test_numbers_that_no_row_could_follow_are_not_set(array: str, value: Any, told: str) -> None:
+    ours = DDIMScheduler()
+    ours.set_timesteps(10)
+    with pytest.raises(ValueError, match=told):
+        setattr(ours, array, value)
+
+
+@pytest.mark.parametrize("name", ["euler", "euler_a", "flow_euler", "unipc", "sa_solver", "ddim", "dpmpp_2m", "ddpm"])
+@pytest.mark.parametrize(("x", "answer"), [(torch.float32, torch.float16), (torch.float16, torch.float32)])
+def test_number_formats_that_differ_give_the_references(name: str, x: torch.dtype, answer: torch.dtype) -> None:
+    cls, options = configured(name, {})
+    formats = []
+    for scheduler in (cls(**options), getattr(diffusers, cls.__name__)(**options)):
+        scheduler.set_timesteps(4)
+        t = scheduler.timesteps[0]
+        getattr(scheduler, "scale_model_input", lambda x, t: x)(IMAGE.to(x), t)
+        formats.append(scheduler.step(NOISE.to(answer), t, IMAGE.to(x)).prev_sample.dtype)
+    assert formats[0] == formats[1]

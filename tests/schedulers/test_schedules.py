@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 from family import FAMILY, SD, Member
+from reference_loop import distance, make_peer, run_peer, run_table
 
 from components.schedulers import (
     AysSchedules,
@@ -340,3 +341,11 @@ def test_a_network_that_is_told_the_noise_level_itself_knows_every_level() -> No
 def test_there_is_no_flow_beyond_one() -> None:
     with pytest.raises(SchedulerConfigError, match=r"sigmas goes up to 1\.2, but a flow's sigma ends at 1"):
         find_scheduler("flow_euler")().tableau(sigmas=[1.2, 0.5, 0.0])
+
+
+def test_tcd_goes_to_whole_timesteps_also_where_their_share_is_one_already() -> None:
+    """s = floor((1 - eta) t'): 490 for 0.7 of 700, whose product in float64 is a hair less."""
+    timesteps = [900, 700, 500, 300, 100]
+    peer = run_peer(make_peer("TCDScheduler", SD, timesteps=timesteps), eta=0.3)
+    ours = run_table(find_scheduler("tcd")(**SD, eta=0.3).tableau(timesteps=timesteps))
+    assert distance(ours, peer) < 1e-5
