@@ -39,8 +39,10 @@ ONLY_ABSENT = {
     "load_connected_pipeline": "load the other pipeline by its own repository",
     "ignore_mismatched_sizes": "weights must fit: one that does not would be random",
     "parallel_config": "a network is whole on one device",
+    "use_auth_token": "give it as token=…",
 }
 """Taken only where they ask for nothing (None or False), with what to do instead."""
+LOGGED_IN = "use_auth_token", True  # the token of `hf auth login`, which is used anyhow
 
 SPREAD = ("auto", "balanced", "balanced_low_0", "sequential")
 
@@ -49,7 +51,8 @@ def check_loading(who: str, options: Mapping[str, Any], known: Iterable[str], wh
     """Refuse what cannot be served, all at once; `known` are the names to suggest. Raises TypeError."""
     wrong = []
     for name, value in options.items():
-        if name in NOTHING_TO_DO or (name in ONLY_ABSENT and (value is None or value is False)):
+        nothing = value is None or value is False or (name, value) == LOGGED_IN
+        if name in NOTHING_TO_DO or (name in ONLY_ABSENT and nothing):
             continue
         if name in ONLY_ABSENT:
             wrong.append(f"{name}={value!r} cannot be served: {ONLY_ABSENT[name]}.")

@@ -90,6 +90,8 @@ def read_bytes(path: Path, kind: Kind) -> bytes:
         size = os.fstat(file.fileno()).st_size
         _refuse_large(path, size, kind)
         data = file.read(size + 1)
+        if data is None:  # such as the kernel's log, which would be waited for
+            raise IrregularError(path, "is not a file that can be read to its end")
         if len(data) > size:  # it grows, or does not tell its size
             data += file.read(kind.limit + 1 - len(data))
             _refuse_large(path, len(data), kind)

@@ -30,7 +30,7 @@ def open_picture(path: Path) -> Iterator[ImageFile]:
     try:
         check_regular(path, PICTURE)
         with open_regular(path) as file:
-            head = file.read(12)
+            head = file.read(12) or b""  # None: a file that would be waited for
             file.seek(0)
             kind = _kind(head)
             if kind is None:

@@ -87,6 +87,14 @@ def test_a_socket_and_a_name_that_no_file_has(tmp_path: Path) -> None:
         read_bytes(tmp_path / "a\0b", SMALL)
 
 
+@pytest.mark.skipif(not Path("/proc/kmsg").exists(), reason="Linux alone has such files")
+def test_a_file_that_has_nothing_to_read_yet(tmp_path: Path) -> None:
+    path = tmp_path / "log"
+    path.symlink_to("/proc/kmsg")
+    with pytest.raises(OSError):
+        read_bytes(path, SMALL)
+
+
 def test_a_file_is_read_whole_up_to_its_kinds_limit(tmp_path: Path) -> None:
     path = tmp_path / "file"
     path.write_bytes(b"x" * 100)
@@ -242,7 +250,11 @@ def test_a_recipe_must_be_a_file(here, put, told, verb) -> None:
     assert not (here.folder / "copy.yaml").exists()
 
 
-@pytest.mark.parametrize("put", [pipe, zeros])
+def itself(path: Path) -> None:
+    path.symlink_to(path.name)
+
+
+@pytest.mark.parametrize("put", [pipe, zeros, itself])
 def test_a_copy_is_not_written_into_what_is_no_file(here, put) -> None:
     put(here.folder / "copy.yaml")
     code, _, err = here.recipe_command("cp", "--force", "shapes", "copy.yaml")

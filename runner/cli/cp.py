@@ -48,7 +48,7 @@ def _target_problem(target: Path, *, force: bool) -> Problem | None:
     where = typed(str(target))
     if target.suffix != ".yaml":
         return Problem(where, "a recipe file's name ends in .yaml", hint=f"such as {target.with_suffix('.yaml')}")
-    if target.exists() and not target.is_file():
+    if (target.exists() or target.is_symlink()) and not target.is_file():  # a link may lead nowhere, or to itself
         return Problem(where, "there is something here that is not a file")
     if target.exists() and not force:
         return Problem(where, "this file exists and is kept", hint="choose another name, or add --force to replace it")

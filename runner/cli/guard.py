@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Callable
 
+from components.packages import absent, how_to_install, lacking
 from runner.errors import RecipeError
 
 FAILED, BAD_INPUT, INTERRUPTED = 1, 2, 130
@@ -32,6 +33,9 @@ def told(error: Exception) -> str:
     """An error in words. One of our own says all there is; another one is named, with the way to its traceback."""
     if isinstance(error, RecipeError) or type(error).__module__.split(".")[0] in ("runner", "components"):
         return str(error)
+    package = (error.name or "").partition(".")[0] if isinstance(error, ModuleNotFoundError) else ""
+    if package and absent([package]):
+        return f"{lacking('this program', [package])}; {how_to_install([package])}"
     return f"{type(error).__name__}: {error}\n(HYDRA_FULL_ERROR=1 shows where)"
 
 

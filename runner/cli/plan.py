@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
+from components.errors import CheckpointError
 from runner import needs
 from runner.cli import plan_missing
 from runner.cli.levels import level_lines
 from runner.cli.named import composed
 from runner.cli.recipe import read_words, usage_error
-from runner.errors import RecipeError
+from runner.errors import Problem, RecipeError
 from runner.memory import estimate_peak, parameters
 
 if TYPE_CHECKING:
@@ -47,7 +48,11 @@ def main(argv: Sequence[str]) -> int:
         if all(problem.missing for problem in error.problems):
             print("\n".join(plan_missing.lines(recipe)))
         raise plan_missing.without_hint(error) from error
-    print("\n".join(lines(plan)))
+    try:
+        text = "\n".join(lines(plan))
+    except CheckpointError as error:  # the header of a weight file
+        raise RecipeError([Problem("checkpoint", str(error).removesuffix("."))]) from error
+    print(text)
     if lacking := needs.for_drawing(recipe):
         raise RecipeError(lacking)
     return 0

@@ -31,7 +31,8 @@ class Wish:
 
     Below the blank line: what only some pipelines know. A second text encoder reads `prompt_2` (None: the prompt). Of
     the sizes (height, width) that SDXL is told, None is the picture's own; `flags` are the settings that a checkpoint's
-    model_index.json has beside the components.
+    model_index.json has beside the components; `brought` are embeddings (1, …) that take the place of read texts, by
+    the names of a call's arguments.
     """
 
     prompt: str
@@ -49,6 +50,7 @@ class Wish:
     negative_crops_coords_top_left: tuple[int, int] = (0, 0)
     negative_target_size: tuple[int, int] | None = None
     flags: Mapping[str, Any] = field(default_factory=dict)
+    brought: Mapping[str, Array] = field(default_factory=dict)
 
 
 Scale = float | tuple[float, ...]

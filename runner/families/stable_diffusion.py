@@ -32,7 +32,7 @@ MODELS: Mapping[str, tuple[str, type[ModelConfig]]] = {
 
 def misfits(clip_skip: int | None, configs: Configs) -> list[Problem]:
     """Components that do not fit one another, and a clip skip that leaves no layer."""
-    unet, text = configs["unet"], configs["text_encoder"]
+    unet, text = configs["unet"], configs.get("text_encoder", {})  # a pipeline in Python may do without
     found = latent_misfits(configs)
 
     def refuse(where: str, what: str) -> None:
@@ -81,10 +81,21 @@ def guidance(scale: Scale, rescale: float, configs: Configs) -> Guidance:
 
 def encode(backend: Backend, parts: Mapping[str, Any], wish: Wish, guidance: Guidance, say: Say) -> Conditions:
     """The prompt, and the negative prompt where guidance needs one. Clip skip is for the prompt alone."""
-    positive = _encode_text(backend, parts, wish.prompt, "prompt", wish.clip_skip, say)
+    positive = brought(wish, "")
+    if not positive:
+        positive = _encode_text(backend, parts, wish.prompt, "prompt", wish.clip_skip, say)
     if not guidance.doubles:
         return Conditions(positive)
-    return Conditions(positive, _encode_text(backend, parts, wish.negative_prompt or "", "negative_prompt", None, say))
+    negative = brought(wish, "negative_")
+    if not negative:
+        negative = _encode_text(backend, parts, wish.negative_prompt or "", "negative_prompt", None, say)
+    return Conditions(positive, negative)
+
+
+def brought(wish: Wish, sign: str) -> Named:
+    """The embeddings that a wish brings along, of the prompt (`sign` "") or of the negative one ("negative_")."""
+    names = {f"{sign}prompt_embeds": CONTEXT, f"{sign}pooled_prompt_embeds": "text_embeds"}
+    return {ours: wish.brought[theirs] for theirs, ours in names.items() if theirs in wish.brought}
 
 
 def _encode_text(backend: Backend, parts: Mapping[str, Any], text: str, key: str, skip: int | None, say: Say) -> Named:

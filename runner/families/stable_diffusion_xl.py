@@ -16,7 +16,7 @@ from runner.backends.network_call import CONTEXT
 from runner.conditions import Conditions
 from runner.errors import Problem
 from runner.families.base import Configs, Family, Say, Wish
-from runner.families.stable_diffusion import MODELS, guidance, latent_misfits, size, tokens
+from runner.families.stable_diffusion import MODELS, brought, guidance, latent_misfits, size, tokens
 
 if TYPE_CHECKING:
     from runner.backends.base import Array, Backend
@@ -30,7 +30,7 @@ def misfits(clip_skip: int | None, configs: Configs) -> list[Problem]:
     unet, encoders = configs["unet"], _present(configs, "text_encoder")
     found = latent_misfits(configs)
     widths = [encoder.get("hidden_size") for encoder in encoders]
-    if None not in widths and set(unet.per_block("cross_attention_dim")) != {sum(widths)}:
+    if widths and None not in widths and set(unet.per_block("cross_attention_dim")) != {sum(widths)}:
         given = " and ".join(map(str, widths))
         what = f"the UNet attends to {unet.cross_attention_dim} numbers a token, but the text encoders give {given}"
         found.append(Problem("checkpoint", what))
@@ -40,7 +40,8 @@ def misfits(clip_skip: int | None, configs: Configs) -> list[Problem]:
         )
         found.append(Problem("checkpoint", what))
     else:
-        pooled, wanted = encoders[-1].get("projection_dim", 512), unet.projection_class_embeddings_input_dim
+        wanted = unet.projection_class_embeddings_input_dim
+        pooled = encoders[-1].get("projection_dim", 512) if encoders else wanted - SIZES * unet.addition_time_embed_dim
         if SIZES * unet.addition_time_embed_dim + pooled != wanted:
             what = (
                 f"the UNet takes {wanted} numbers of pooled text and sizes, but gets {pooled} of text_encoder_2 and "
@@ -48,8 +49,8 @@ def misfits(clip_skip: int | None, configs: Configs) -> list[Problem]:
             )
             hint = "a UNet that takes five sizes instead of six is a refiner, which starts from a picture"
             found.append(Problem("checkpoint", what, hint=hint))
-    layers = min(encoder.get("num_hidden_layers", 12) for encoder in encoders)
-    if clip_skip is not None and clip_skip >= layers:
+    layers = min((encoder.get("num_hidden_layers", 12) for encoder in encoders), default=None)
+    if clip_skip is not None and layers is not None and clip_skip >= layers:
         what = f"{clip_skip} leaves none of the {layers} layers of a text encoder, whose last is never read"
         found.append(Problem("clip_skip", what))
     return found
@@ -63,15 +64,15 @@ def encode(backend: Backend, parts: Mapping[str, Any], wish: Wish, guidance: Gui
     """
     own = (wish.height, wish.width)
     ids = _ids(wish.original_size or own, wish.crops_coords_top_left, wish.target_size or own)
-    positive = _encode_texts(backend, parts, (wish.prompt, wish.prompt_2), "prompt", wish.clip_skip, say)
+    positive = _encode_texts(backend, parts, wish, "", (wish.prompt, wish.prompt_2), wish.clip_skip, say)
     positive["time_ids"] = ids
     if not guidance.doubles:
         return Conditions(positive)
     if wish.negative_prompt is None and wish.flags.get(FORCE_ZEROS, True):
-        negative = {name: array * 0 for name, array in positive.items()}
+        negative = {name: array * 0 for name, array in positive.items()} | brought(wish, "negative_")
     else:
         texts = (wish.negative_prompt or "", wish.negative_prompt_2)
-        negative = _encode_texts(backend, parts, texts, "negative_prompt", None, say)
+        negative = _encode_texts(backend, parts, wish, "negative_", texts, None, say)
     if wish.negative_original_size and wish.negative_target_size:
         ids = _ids(wish.negative_original_size, wish.negative_crops_coords_top_left, wish.negative_target_size)
     return Conditions(positive, {**negative, "time_ids": ids})
@@ -80,19 +81,24 @@ def encode(backend: Backend, parts: Mapping[str, Any], wish: Wish, guidance: Gui
 def _encode_texts(
     backend: Backend,
     parts: Mapping[str, Any],
+    wish: Wish,
+    sign: str,
     texts: tuple[str, str | None],
-    key: str,
     skip: int | None,
     say: Say,
 ) -> dict[str, Array]:
-    """Hidden states and pooled embedding of a text; what the second encoder reads may be another one."""
+    """Hidden states and pooled embedding of a text, or as they are brought; what the second encoder reads may be
+    another one."""
+    given = dict(brought(wish, sign))
+    if len(given) == 2:
+        return given
     first, second = texts
     reads = {"tokenizer": first, "tokenizer_2": first if second is None else second}
     # what does not fit is said once, unless the two texts differ
     says = {"tokenizer": say, "tokenizer_2": say if second is not None or "tokenizer" not in parts else _silent}
     names = [name for name in ("tokenizer", "tokenizer_2") if parts.get(name) is not None]
-    ids = [tokens(parts[name], reads[name], key, says[name])[0] for name in names]
-    return read_by_two(backend, _present(parts, "text_encoder"), ids, skip)
+    ids = [tokens(parts[name], reads[name], f"{sign}prompt", says[name])[0] for name in names]
+    return read_by_two(backend, _present(parts, "text_encoder"), ids, skip) | given
 
 
 def read_by_two(

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -46,6 +47,12 @@ class Call:
     older: Mapping[str, Any] = field(default_factory=dict)
     refused: Mapping[str, Any] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        """A callback that says itself what it reads, as those of the reference library do, is given that."""
+        self.callback_inputs = getattr(self.callback, "tensor_inputs", self.callback_inputs)
+        if self.callback_inputs is None:
+            self.callback_inputs = ()
+
     @property
     def given(self) -> dict[str, Tensor]:
         """The embeddings that there are."""
@@ -76,6 +83,8 @@ def problems_of(call: Call, callback_inputs: Sequence[str], names: Sequence[str]
     """Everything but the fit of the call to the pipeline's components; `names` are the arguments there are."""
     if call.timesteps is None and call.sigmas is None:
         yield from count_problems("num_inference_steps", "the number of steps", call.steps)
+    yield from listed_problems("timesteps", call.timesteps)
+    yield from listed_problems("sigmas", call.sigmas)
     yield from count_problems("num_images_per_prompt", "the number of images", call.count)
     yield from number_problems("guidance_scale", call.guidance_scale)
     yield from number_problems("guidance_rescale", call.guidance_rescale, 0.0, 1.0)
@@ -94,16 +103,29 @@ def problems_of(call: Call, callback_inputs: Sequence[str], names: Sequence[str]
             yield Problem(name, "is no argument of this call", (), nearest(name, names))
 
 
-def count_problems(name: str, what: str, value: Any, least: int = 1) -> Iterator[Problem]:
-    """Not a whole number, or too small a one."""
-    if not isinstance(value, int | np.integer) or isinstance(value, bool) or value < least:
-        yield Problem(name, f"{what} is {value!r}, but must be a whole number, {least} or more")
+def count_problems(name: str, what: str, value: Any, least: int = 1, most: int = sys.maxsize) -> Iterator[Problem]:
+    """Not a whole number, or one outside its range."""
+    if not isinstance(value, int | np.integer) or isinstance(value, bool) or not least <= value <= most:
+        bounds = f"{least} or more" if most == sys.maxsize else f"from {least} to {most}"
+        yield Problem(name, f"{what} is {value!r}, but must be a whole number, {bounds}")
+
+
+def listed_problems(name: str, values: Any) -> Iterator[Problem]:
+    """Not a list of numbers, nor an array of them."""
+    if values is None:
+        return
+    try:
+        array = np.asarray(values.tolist() if isinstance(values, Tensor) else values, np.float64)
+    except (TypeError, ValueError):
+        array = None
+    if array is None or array.ndim != 1:
+        yield Problem(name, f"must be a list of numbers, but is {values!r}")
 
 
 def number_problems(name: str, value: Any, least: float = -math.inf, most: float = math.inf) -> Iterator[Problem]:
     """Not a number, or one outside its range."""
     number = isinstance(value, int | float | np.number) and not isinstance(value, bool)
-    if not number or not math.isfinite(value):
+    if not number or not abs(value) <= sys.float_info.max:  # a nan compares as false
         yield Problem(name, f"is {value!r}, but must be a number")
     elif not least <= value <= most:
         yield Problem(name, f"is {value!r}, but must be between {least:g} and {most:g}")
@@ -122,6 +144,8 @@ def prompt_problems(prompts: Mapping[str, Texts], given: Mapping[str, Any]) -> I
         texts = [value] if isinstance(value, str) else value
         if texts is not None and not (isinstance(texts, list | tuple) and all(isinstance(t, str) for t in texts)):
             yield Problem(name, f"must be text or a list of texts, but is {value!r}")
+        elif texts is not None and any("\ud800" <= letter <= "\udfff" for text in texts for letter in text):
+            yield Problem(name, f"{value!r} has half a character (a surrogate), which no text can hold")
         elif name == "prompt" and texts is not None and not texts:
             yield Problem(name, "the list is empty, so there is nothing to draw")
         elif isinstance(value, list | tuple) and name != "prompt" and len(value) != batch:
@@ -132,6 +156,8 @@ def prompt_problems(prompts: Mapping[str, Texts], given: Mapping[str, Any]) -> I
             is_what = f"of shape {list(value.shape)}" if isinstance(value, Tensor) else f"a {type(value).__name__}"
             yield Problem(name, f"must be a tensor ({'B, P' if axes == 2 else 'B, L, D'}), but is {is_what}")
             continue
+        if len(value) != batch:
+            yield Problem(name, f"{len(value)} rows are given for {batch} prompts")
         other = name.removeprefix("negative_")
         if other != name and isinstance(given.get(other), Tensor) and given[other].shape != value.shape:
             yield Problem(name, f"the shape is {list(value.shape)}, but that of {other} is {list(given[other].shape)}")
@@ -143,6 +169,10 @@ def _callback_problems(call: Call, known: Sequence[str]) -> Iterator[Problem]:
             yield Problem(name, f"must be something to call, but is {value!r}")
     if call.older.get("callback_steps") is not None:
         yield from count_problems("callback_steps", "the number of steps", call.older["callback_steps"])
+    if isinstance(call.callback_inputs, str) or not isinstance(call.callback_inputs, Iterable):
+        what = f"must be a list of names, but is {call.callback_inputs!r}"
+        yield Problem("callback_on_step_end_tensor_inputs", what, tuple(known))
+        return
     for name in call.callback_inputs:
         if name not in known:
             what = f"{name!r} cannot be given to a callback"

@@ -22,14 +22,13 @@ from runner.errors import nearest
 from runner.families import Family
 from runner.plan import index_flags
 from runner.python_face.denoising import Denoising
-from runner.python_face.loading import load_components, open_pipeline, save_components
+from runner.python_face.loading import UNUSED, load_components, open_pipeline, save_components
 from runner.python_face.old_names import WITHOUT_EFFECT, OldNames
 from runner.python_face.placement import Placement
 from runner.python_face.wrapped import unwrapped
 
 logger = logging.getLogger(__name__)
 
-UNUSED = ("safety_checker", "feature_extractor", "image_encoder")
 ARGUMENTS = ("torch_dtype", "variant", "revision", "use_safetensors", "cache_dir", "local_files_only", "device_map")
 Dtype = torch.dtype | str | Mapping[str, Any] | None
 
@@ -48,7 +47,10 @@ class DiffusionPipeline(Denoising, Placement, OldNames):
     """Components and settings as the reference library's constructor takes them by position."""
 
     def __init__(self, *positional: Any, **components: Any) -> None:
-        """All components, best by keyword; those that can be absent may be None or left out. Raises TypeError."""
+        """All components, best by keyword; those that can be absent may be None or left out. Raises TypeError.
+
+        Text encoders and tokenizers may be None: then calls take embeddings instead of prompts.
+        """
         cls = type(self)
         components |= dict(zip(cls.ORDER, positional, strict=False))
         if cls is DiffusionPipeline:
@@ -65,7 +67,8 @@ class DiffusionPipeline(Denoising, Placement, OldNames):
         self.flags = {name: components.pop(name, default) for name, default in cls.FLAGS.items()}
         self._components: dict[str, Any] = {}
         needed = (*cls.family.components, "scheduler")
-        absent = [name for name in needed if components.get(name) is None and name not in cls.family.optional]
+        may_be_none = {*cls.family.optional, *(name for name in cls.family.encoders if name in components)}
+        absent = [name for name in needed if components.get(name) is None and name not in may_be_none]
         if absent:
             raise TypeError(f"{cls.__name__} needs {', '.join(absent)} as well.")
         for name in needed:

@@ -87,12 +87,21 @@ class Calling:
         for name in {*self.shown, *returned} & SHOWN.keys() & {*self.pipe.CALLBACK_INPUTS}:
             value = returned.get(name, self.shown.get(name))
             if isinstance(value, Tensor) and not _same(value, before.get(name)):
-                changed[name] = value
+                changed[name] = self._fitting(name, value)
         if not changed:
             return after, None
         self.shown |= {name: value for name, value in changed.items() if name in self.shown}
         self.conditions = replaced(self.conditions, changed)
         return after, self.conditions
+
+    def _fitting(self, name: str, value: Tensor) -> Tensor:
+        """A condition with a row for each image, or two where it holds both halves. Raises ValueError."""
+        whole, (key, both) = shown(name, self.conditions, self.guidance), SHOWN[name]
+        count = len(self.conditions.positive[key])
+        if whole is None or (value.ndim == whole.ndim and len(value) in ((count, 2 * count) if both else (count,))):
+            return value
+        what = f"callback_on_step_end returned {name} of shape {list(value.shape)}; expected {list(whole.shape)}"
+        raise ValueError(what)
 
     def _warn_of(self, unknown: Any) -> None:
         for name in unknown:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 OUTPUT_TYPES = ("pil", "np", "pt", "latent")
+ARRAYS = ("np", "numpy", "np.array")  # as older guides spell it
 
 
 @dataclass(eq=False)
@@ -34,7 +35,7 @@ class StableDiffusionPipelineOutput(Output):
 
 def output_problems(output_type: Any, allowed: tuple[str, ...] = OUTPUT_TYPES) -> Iterator[Problem]:
     """A kind of output there is not."""
-    if output_type not in allowed:
+    if output_type not in (*allowed, *(ARRAYS if "np" in allowed else ())):
         what = f"is {output_type!r}, which is no kind of output"
         yield Problem("output_type", what, allowed, nearest(str(output_type), allowed))
 
@@ -50,7 +51,7 @@ def as_output(images: Tensor, output_type: str) -> Any:
     if output_type == "pt":
         return images
     array = images.permute(0, 2, 3, 1).cpu().numpy()
-    return array if output_type == "np" else [picture(image) for image in array]
+    return array if output_type in ARRAYS else [picture(image) for image in array]
 
 
 def picture(image: np.ndarray) -> Any:

@@ -12,7 +12,7 @@ import torch
 
 from components.checkpoint import Checkpoint, open_checkpoint
 from components.component_files import ComponentFiles
-from components.errors import CheckpointError
+from components.errors import CheckpointError, did_you_mean
 from components.schedulers import find_scheduler
 from components.torch_models.loading import as_dtype
 from components.torch_models.saving import FORMAT_VERSION
@@ -24,6 +24,7 @@ from runner.families.serving import find_family
 from runner.families.stable_diffusion import SD
 from runner.families.stable_diffusion_xl import SDXL
 
+UNUSED = ("safety_checker", "feature_extractor", "image_encoder")
 CLASSES = {
     SD: ("runner.python_face.stable_diffusion", "StableDiffusionPipeline"),
     SDXL: ("runner.python_face.stable_diffusion_xl", "StableDiffusionXLPipeline"),
@@ -44,7 +45,13 @@ def open_pipeline(repo: str | Path, replaced: Collection[str] = (), **where: Any
 def load_components(
     family: Family, checkpoint: Checkpoint, names: Iterable[str], dtype: torch.dtype | str | Mapping[str, Any] | None
 ) -> dict[str, Any]:
-    """The named components, one after the other; optional ones that the checkpoint has not are left out."""
+    """The named components, one after the other; optional ones that the checkpoint has not are left out.
+
+    Raises TypeError for a dtype of a component there is not, CheckpointError.
+    """
+    for name in dtype if isinstance(dtype, Mapping) else ():
+        if name not in (known := (*family.components, "scheduler", *UNUSED, "default")):
+            raise TypeError(f"torch_dtype: there is no component {name!r}.{did_you_mean(name, known)}")
     loaded = {}
     for name in names:
         if name in family.optional and name not in checkpoint.component_names:

@@ -9,7 +9,6 @@ from inspect import signature
 from types import MappingProxyType
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from components.schedulers import SchedulerConfigError
@@ -18,6 +17,8 @@ from runner.backends.network_call import CONTEXT
 from runner.conditions import Conditions, join
 from runner.errors import Problem, RecipeError
 from runner.families import Wish
+from runner.families.stable_diffusion_xl import FORCE_ZEROS
+from runner.pictures import MAX_SIDE
 from runner.plan import size_problems
 from runner.python_face.arguments import (
     Call,
@@ -122,7 +123,7 @@ class PromptPipeline(PromptOldNames, DiffusionPipeline):
         """The table of a call in which nothing is wrong. Raises RecipeError, SchedulerConfigError."""
         problems = list(self._problems(call, configs))
         try:
-            if not any(problem.where == "num_inference_steps" for problem in problems):
+            if not any(problem.where in ("num_inference_steps", "timesteps", "sigmas") for problem in problems):
                 table = self._table(call.steps, call.timesteps, call.sigmas, eta=call.eta)
         except SchedulerConfigError as error:
             if not problems:
@@ -139,7 +140,7 @@ class PromptPipeline(PromptOldNames, DiffusionPipeline):
         asked = {"height": call.height, "width": call.width}
         sizes = {name: value for name, value in asked.items() if value is not None}
         for name, value in sizes.items():
-            wrong += count_problems(name, f"the {name} in pixels", value)
+            wrong += count_problems(name, f"the {name} in pixels", value, most=MAX_SIDE)
         if any(problem.where in sizes for problem in wrong):
             sizes = {}
         wrong += size_problems(sizes, factor)
@@ -152,6 +153,9 @@ class PromptPipeline(PromptOldNames, DiffusionPipeline):
             wrong += self._generator_problems(call.generator, count)
             wrong += latents_problems(call.latents, count, self.family.latents(configs).channels, size)
             wrong += self._seed_problems(count)
+            sound = not any(problem.where == "guidance_scale" for problem in wrong)
+            guided = sound and self.family.guidance(call.guidance_scale, 0.0, configs).doubles
+            wrong += self._unread(call.prompts, call.embeds, guided)
         return iter(wrong)
 
     def _finish(self, images: Any, return_dict: bool) -> Any:
@@ -163,9 +167,22 @@ class PromptPipeline(PromptOldNames, DiffusionPipeline):
         """As `encode_prompt` gives it. Raises RecipeError."""
         wrong = list(prompt_problems(prompts, {name: value for name, value in embeds.items() if value is not None}))
         wrong += count_problems("num_images_per_prompt", "the number of images", count)
+        wrong += self._unread(prompts, embeds, guided)
         if wrong:
             raise RecipeError(wrong)
         return self._encoded(prompts, wish, Guidance(2.0 if guided else 1.0), count, embeds)
+
+    def _unread(
+        self, prompts: Mapping[str, Texts], embeds: Mapping[str, Tensor | None], guided: bool
+    ) -> Iterator[Problem]:
+        """Texts that nobody can read here, as text encoders were taken out to save memory."""
+        absent = [name for name in self.family.encoders if self._components.get(name) is None]
+        absent = [name for name in absent if name not in self.family.optional]
+        zeros = prompts["negative_prompt"] is None and self.flags.get(FORCE_ZEROS)
+        for sign in ("", "negative_") if guided and not zeros else ("",):
+            if absent and embeds.get(f"{sign}prompt_embeds") is None:
+                what = f"cannot be read, as this pipeline is without {' and '.join(absent)}"
+                yield Problem(f"{sign}prompt", what, hint=f"give {sign}prompt_embeds")
 
     # ---- prompts ---------------------------------------------------------------------------------------------------
 
@@ -183,12 +200,14 @@ class PromptPipeline(PromptOldNames, DiffusionPipeline):
         texts = {name: _spread(value, batch) for name, value in prompts.items()}
         if "prompt_embeds" in given:
             texts["prompt"] = [""] * batch
+        given = {name: tensor.to(self.device, self.dtype) for name, tensor in given.items()}
         backend = self._backend()
         rows = []
         for i in range(batch):
-            one = replace(wish, flags=self.flags, **{name: values[i] for name, values in texts.items()})
+            brought = {name: tensor[i : i + 1] for name, tensor in given.items()}
+            one = replace(wish, flags=self.flags, brought=brought, **{name: line[i] for name, line in texts.items()})
             rows.append(self.family.encode(backend, self._components, one, guidance, logger.warning))
-        conditions = _with_given(join(rows, backend.join), given, self.device, self.dtype)
+        conditions = join(rows, backend.join)
         shapes = [list(half.shape) for half in conditions.calls(conditions.negative is not None)[CONTEXT]]
         if shapes[0] != shapes[-1]:
             what = f"the embeddings' shape is {shapes[0]}, but that of the prompt's is {shapes[1]}"
@@ -199,18 +218,3 @@ class PromptPipeline(PromptOldNames, DiffusionPipeline):
 def _spread(texts: Texts, batch: int) -> list[str | None]:
     """A text for each prompt."""
     return [texts] * batch if texts is None or isinstance(texts, str) else list(texts)
-
-
-GIVEN = {"prompt_embeds": CONTEXT, "pooled_prompt_embeds": "text_embeds"}
-"""Name of an argument → the network's for it; `negative_` in front says which half."""
-
-
-def _with_given(
-    conditions: Conditions, given: Mapping[str, Tensor], device: torch.device, dtype: torch.dtype
-) -> Conditions:
-    """Conditions with the embeddings that the caller brought."""
-    positive, negative = (
-        {key: given[sign + name].to(device, dtype) for name, key in GIVEN.items() if sign + name in given}
-        for sign in ("", "negative_")
-    )
-    return conditions.replaced(positive, {} if conditions.negative is None else negative)

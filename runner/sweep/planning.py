@@ -67,6 +67,10 @@ def _once_each(problems: Sequence[Problem]) -> list[Problem]:
     for problem in problems:
         alike.setdefault((problem.where.rpartition(", ")[2], problem.what), []).append(problem)
     return [
-        replace(first, what=f"{first.what}; so do {len(more)} more jobs") if more else first
+        replace(first, what=f"{first.what}; so {_others(len(more))}") if more else first
         for first, *more in alike.values()
     ]
+
+
+def _others(count: int) -> str:
+    return "does 1 more job" if count == 1 else f"do {count} more jobs"

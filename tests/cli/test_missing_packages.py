@@ -97,6 +97,13 @@ def test_a_run_is_refused_before_any_work(here, without, case: str) -> None:
     assert not (here.folder / "outputs").exists()
 
 
+def test_an_installation_that_lost_a_package_says_so(here, without) -> None:
+    without("scipy")
+    code, _, err = here.run("schedule=beta")
+    assert code == 1
+    assert sentence("this program", "scipy") in " ".join(err.split())
+
+
 def test_schedulers_and_schedule_tell_without_the_package(here, without) -> None:
     without("torchsde", "jax", "flax")
     code, out, err = here.recipe_command("schedulers", "backend=jax")

@@ -136,6 +136,15 @@ def test_a_sweep_says_what_to_fetch_once(here, offline) -> None:
     assert "sweep       sd15: 3 jobs" in out
     assert len(command(out)) > 3
     assert "so do 2 more jobs" in err
+    assert "so does 1 more job." in here.recipe_command("plan", "-m", "sd15", "seed=1,2")[2]
+
+
+def test_weights_whose_header_is_damaged_are_bad_input(here, tmp_path: Path) -> None:
+    shutil.copytree(SHAPES, tmp_path / "mine")
+    (tmp_path / "mine" / "unet" / "diffusion_pytorch_model.safetensors").write_bytes(b"\0" * 64)
+    code, out, err = here.recipe_command("plan", "shapes", f"checkpoint.repo={tmp_path / 'mine'}")
+    assert (code, out) == (2, "")
+    assert "checkpoint: " in err and "diffusion_pytorch_model.safetensors is corrupt" in err
 
 
 @pytest.fixture

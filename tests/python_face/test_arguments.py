@@ -26,19 +26,21 @@ def told(pipe: Any, **call: Any) -> dict[str, str]:
 NONSENSE: dict[str, list[Any]] = {
     "num_inference_steps": [0, -1, 2.5, "4", True, None],
     "num_images_per_prompt": [0, -2, 1.0, None],
-    "height": [7, 0, -8, "8", 12.0],
+    "height": [7, 0, -8, "8", 12.0, 10**7],
     "width": [7, 2.5],
-    "guidance_scale": ["7", float("nan"), None],
+    "guidance_scale": ["7", float("nan"), None, 10**400],
     "guidance_rescale": [2.0, -0.1],
     "eta": ["x"],
     "clip_skip": [-1, 99, 1.0],
     "output_type": ["pill", None, 3],
     "prompt": [[], 3, ["a", 3], {"a": 1}],
-    "negative_prompt": [3, ["a", "b"]],
+    "negative_prompt": [3, ["a", "b"], "\ud800"],
+    "timesteps": ["x", 3, [[1]], [None, "a"]],
+    "sigmas": [["x"], -1.0],
     "generator": [3, [seeded(), 1], [seeded()] * 3],
     "latents": [torch.zeros(4, 8, 8), torch.zeros(2, 4, 8, 8), torch.zeros(1, 3, 8, 8), torch.zeros(1, 4, 0, 8), 1],
     "callback_on_step_end": [3],
-    "callback_on_step_end_tensor_inputs": [["latent"]],
+    "callback_on_step_end_tensor_inputs": [["latent"], "latents", 3],
     "callback_steps": [0, 1.5],
     "cross_attention_kwargs": [{"scale": 0.5}],
     "ip_adapter_image": [object()],
@@ -90,6 +92,12 @@ def test_what_is_wrong_with_sdxl(pair: Pair) -> None:
     }
 
 
+def test_embeddings_are_one_for_each_prompt(pair: Pair) -> None:
+    ours, _ = pair("sd15")
+    found = told(ours, prompt=["a", "b"], negative_prompt_embeds=torch.zeros(1, 77, 32))
+    assert found == {"negative_prompt_embeds": "1 rows are given for 2 prompts"}
+
+
 def test_unconditional_ones(pair: Pair) -> None:
     call = {"batch_size": 0, "num_inference_steps": 0, "output_type": "latent"}
     assert set(told(pair("ddpm")[0], **call)) == set(call)
@@ -130,3 +138,17 @@ def test_arguments_that_ask_for_nothing_are_taken(pair: Pair) -> None:
     ours, _ = pair("sd15")
     call = {"num_inference_steps": np.int64(1), "output_type": "latent", "cross_attention_kwargs": {}}
     assert ours("a", ip_adapter_image=None, guidance_scale=np.float32(2), **call).images.shape == (1, 4, 8, 8)
+
+
+@pytest.mark.parametrize("spelling", ["numpy", "np.array"])
+@pytest.mark.parametrize("kind", ["sd15", "ddim"])
+def test_arrays_as_older_guides_ask_for_them(pair: Pair, kind: str, spelling: str) -> None:
+    call = {"num_inference_steps": 1, "output_type": spelling} | ({"prompt": "a"} if kind == "sd15" else {})
+    found, expected = (pipe(generator=seeded(), **call).images for pipe in pair(kind))
+    assert isinstance(found, np.ndarray) and isinstance(expected, np.ndarray)
+    assert np.abs(found - expected).max() <= 1e-3
+
+
+def test_no_callback_inputs_are_none(pair: Pair) -> None:
+    call = {"callback_on_step_end": lambda *_: {}, "callback_on_step_end_tensor_inputs": None}
+    assert pair("sd15")[0]("a", num_inference_steps=1, output_type="latent", **call).images.shape == (1, 4, 8, 8)

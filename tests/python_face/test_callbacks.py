@@ -222,3 +222,25 @@ class TestWrappedNetworks:
             ours.vae = Logged(ours.unet)
         with pytest.raises(TypeError, match="unet is of the diffusers library"):
             ours.unet = torch.compile(theirs.unet, backend="eager")
+
+
+class TestOfTheReferenceLibrary:
+    """Its own callbacks say by `tensor_inputs` what they read."""
+
+    @pytest.mark.parametrize(("kind", "name"), [("sd15", "SDCFGCutoffCallback"), ("sdxl", "SDXLCFGCutoffCallback")])
+    def test_a_cutoff_of_guidance(self, pair: Pair, kind: str, name: str) -> None:
+        cutoff = getattr(diffusers.callbacks, name)(cutoff_step_ratio=0.4)
+        call = {"num_inference_steps": 5, "callback_on_step_end": cutoff}
+        ours, theirs = (draw(pipe, **call) for pipe in pair(kind))
+        close(ours, theirs)
+        assert (ours - draw(pair(kind)[0], num_inference_steps=5)).abs().max() > 0.01
+
+
+@pytest.mark.parametrize("rows", [3, 0])
+@pytest.mark.parametrize(("kind", "name"), [("sd15", "prompt_embeds"), ("sdxl", "add_time_ids")])
+def test_conditions_of_another_number_of_rows_are_refused_by_name(pair: Pair, kind: str, name: str, rows: int) -> None:
+    def callback(pipe: Any, row: int, t: Any, tensors: dict[str, Any]) -> dict[str, Any]:
+        return {name: tensors[name][:1].repeat_interleave(rows, 0)}
+
+    with pytest.raises(ValueError, match=f"returned {name} of shape"):
+        draw(pair(kind)[0], callback_on_step_end=callback, callback_on_step_end_tensor_inputs=[name])

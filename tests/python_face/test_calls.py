@@ -307,3 +307,32 @@ def test_outputs_read_by_name_by_key_and_by_index(pair: Pair) -> None:
     images, flags = ours("a cat", return_dict=False, **call)
     assert images.shape == (1, 4, 8, 8) and flags is None
     assert len(pair("sdxl")[0]("a cat", return_dict=False, **call)) == 1
+
+
+class TestWithoutTextEncoders:
+    """To save memory, scripts encode once, then take what reads text out, and give embeddings."""
+
+    @pytest.mark.parametrize("kind", ["sd15", "sdxl"])
+    def test_embeddings_are_all_it_takes(self, pair: Pair, family: Family, kind: str) -> None:
+        whole, theirs = pair(kind)
+        names = ("prompt_embeds", "negative_prompt_embeds", "pooled_prompt_embeds", "negative_pooled_prompt_embeds")
+        embeds = dict(zip(names, whole.encode_prompt("a cat"), strict=False))
+        read = dict.fromkeys(whole.family.encoders)
+        call = {"num_inference_steps": 2, "output_type": "latent"}
+        expected = theirs(**call, **embeds, generator=seeded()).images
+        bare = type(whole).from_pretrained(family(kind), **read)
+        close(bare(**call, **embeds, generator=seeded()).images, expected)
+        later = type(whole)(**whole.components)
+        for name in read:
+            setattr(later, name, None)
+        close(later(**call, **embeds, generator=seeded()).images, expected)
+        with pytest.raises(ValueError, match=r"(?s)eta: is 'x'.*prompt: cannot be read.*give prompt_embeds"):
+            later("a cat", eta="x")
+        with pytest.raises(ValueError, match="prompt: cannot be read, as this pipeline is without"):
+            later.encode_prompt("a cat")
+
+    def test_zeros_stand_for_no_negative_prompt_of_embeddings_of_any_length(self, pair: Pair) -> None:
+        ours, theirs = pair("sdxl")
+        prompt, _, pooled, _ = ours.encode_prompt("a cat")
+        call = {"prompt_embeds": torch.cat([prompt, prompt], 1), "pooled_prompt_embeds": pooled}
+        both((ours, theirs), num_inference_steps=2, **call)

@@ -183,6 +183,16 @@ class TestRefused:
         with pytest.raises(TypeError, match=r"no component 'shceduler'\. Did you mean 'scheduler'"):
             runner.DiffusionPipeline.from_pretrained(family("sd15"), shceduler=runner.DDIMScheduler())
 
+    def test_a_dtype_of_a_component_there_is_not(self, family: Family) -> None:
+        with pytest.raises(TypeError, match=r"torch_dtype: there is no component 'unett'\. Did you mean 'unet'"):
+            runner.DiffusionPipeline.from_pretrained(family("sd15"), torch_dtype={"unett": torch.float16})
+
+    def test_a_token_by_its_older_name_is_taken_where_it_is_the_one_that_is_used(self, family: Family) -> None:
+        from_pretrained = runner.DiffusionPipeline.from_pretrained
+        assert from_pretrained(family("sd15"), use_auth_token=True).dtype == torch.float32
+        with pytest.raises(TypeError, match="use_auth_token='hf_x' cannot be served: give it as token"):
+            from_pretrained(family("sd15"), use_auth_token="hf_x")
+
     def test_a_component_of_another_kind(self, family: Family, pair: Pair) -> None:
         ours, theirs = pair("sd15")
         with pytest.raises(TypeError, match="vae is a UNet2DConditionModel; expected a AutoencoderKL"):
