@@ -93,6 +93,17 @@ def _spellings(base: str, kind: str, variant: str | None) -> list[WeightChoice]:
     ]
 
 
+def flat_patterns(component: str, variant: str | None) -> list[str]:
+    """The same of a repository that holds this one component, in its root."""
+    stem = "model" if component.startswith("text_encoder") else "diffusion_pytorch_model"
+    if component == "scheduler":
+        return ["scheduler_config.json"]
+    if component.startswith("tokenizer"):
+        return ["tokenizer*.json", "special_tokens_map.json", "vocab.json", "merges.txt"]
+    own = f"{stem}.{variant}" if variant else stem
+    return ["config.json", f"{stem}.safetensors.index*.json", f"{own}.safetensors", f"{own}-*.safetensors"]
+
+
 def patterns(component: str, variant: str | None) -> list[str]:
     """Which files of a repository a component of this name is read from, where its listing is not known."""
     configuration = f"{component}/*.json"

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from components.hub import download_command, is_repo
-from components.weight_files import patterns
+from components.weight_files import flat_patterns, patterns
 from runner.cli.levels import level_lines
 from runner.errors import RecipeError
 from runner.schema import COMPONENTS
@@ -61,6 +61,8 @@ def fetching(recipes: Iterable[Recipe]) -> Iterator[str]:
                     folders[repo] = None
                 continue
             files = [file for name in names for file in patterns(name, variant)]
+            if not whole and names[0] in COMPONENTS:  # nobody said a folder: a repository may be that component
+                files += flat_patterns(names[0], variant)
             commands[download_command(repo, revision, (["model_index.json"] if whole else []) + files)] = None
     for folder in folders:
         yield f"missing     the folder {folder}, a checkpoint in the diffusers layout"

@@ -88,7 +88,24 @@ def test_a_revision_and_a_component_from_elsewhere_have_commands_of_their_own(he
         "vae/*.json",
         "vae/*model.safetensors",
         "vae/*model-*.safetensors",
+        "config.json",
+        "diffusion_pytorch_model.safetensors.index*.json",
+        "diffusion_pytorch_model.safetensors",
+        "diffusion_pytorch_model-*.safetensors",
     ]
+
+
+@pytest.mark.parametrize("variant", [None, "fp16"])
+def test_a_repository_that_is_one_component_is_fetched_and_found(here, offline, variant) -> None:
+    """The autoencoders that are published alone have their files in the root."""
+    suffix = f".{variant}" if variant else ""
+    there = ["config.json", f"diffusion_pytorch_model{suffix}.safetensors", "README.md", "diffusion_pytorch_model.bin"]
+    words = ["checkpoint.components.vae.repo=c/d", *([f"checkpoint.variant={variant}"] if variant else [])]
+    _, out, _ = here.recipe_command("plan", "sd15", *words)
+    (line,) = (line for line in out.splitlines() if " download c/d " in line)
+    patterns = [pattern for option, pattern in pairwise(shlex.split(line)) if option == "--include"]
+    assert [name for name in there if any(fnmatch.fnmatch(name, one) for one in patterns)] == there[:2]
+    assert not [name for name in UNREAD if any(fnmatch.fnmatch(name, one) for one in patterns if "/" not in one)]
 
 
 def test_a_folder_that_is_not_there_is_named(here) -> None:
