@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from components.errors import CheckpointError
 from runner.errors import RecipeError
+from runner.named_files import contents
 from runner.outputs import ImageRecord, encode_image, pack, pixel_sha256
 from runner.provenance import NUMERICS, versions
 from runner.session import Drawn, Session, Shot, Stopwatch
@@ -53,10 +54,11 @@ class Made:
         from runner.compose import to_yaml
 
         written = {id(shot.plan.recipe): shot.plan.recipe for shot in self.shots}
-        text = {key: to_yaml(recipe) for key, recipe in written.items()}
+        text = {key: to_yaml(recipe, carried=True) for key, recipe in written.items()}
         texts = [text[id(shot.plan.recipe)] for shot in self.shots]
+        files = contents(self.shots[0].plan)  # a batch is of one source
         indices = tuple(shot.seed - shot.plan.recipe.seed for shot in self.shots)
-        several = len(set(texts)) > 1
+        several = any(recipe != self.shots[0].plan.recipe for recipe in written.values())
         together = pack(texts) if several else ""
         return [
             ImageRecord(
@@ -67,6 +69,7 @@ class Made:
                 sha256=pixel_sha256(self.drawn.pictures[number]),
                 together=together,
                 position=number if several else 0,
+                files={key: dict(found) for key, found in files.items()},
                 **self.facts,
             )
             for number, shot in enumerate(self.shots)

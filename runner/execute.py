@@ -117,6 +117,8 @@ class RunFolder:
 
     def commit(self, batch: Together, made: Made) -> None:
         """Writes a batch's pictures, then the manifest that knows of them."""
+        from runner.compose import to_yaml
+
         recipe, records = self.plan.recipe, made.records
         if not self.manifest:
             self.manifest = manifests.describe_run(self.plan, made, self.started)
@@ -127,7 +129,7 @@ class RunFolder:
                 self.root = new_run_folder(Path(recipe.output.dir), recipe.name, self.started)
             self.root.mkdir(parents=True, exist_ok=True)
             if not self.images:
-                write_atomically(self.root / "recipe.yaml", records[0].recipe.encode("utf-8"))
+                write_atomically(self.root / "recipe.yaml", to_yaml(recipe, folder=self.root).encode("utf-8"))
             names = [image_name(record.index, record.seed, recipe.output.format) for record in records]
             self.images += write_together(self.root, made.files(names))
             self.manifest["images"] += [

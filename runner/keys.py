@@ -21,17 +21,18 @@ NAMES = "letters, digits, '-' and '_', at most 64 of them, the first a letter or
 _NAME = re.compile(r"(?!hydra$)[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 
 
-def key(description: str, *, picture: bool = True, later: bool = False, **limits: Any) -> Any:
+def key(description: str, *, picture: bool = True, later: bool = False, file: bool = False, **limits: Any) -> Any:
     """A documented field; `picture` says whether changing it may change a pixel.
 
     `later`: pictures were saved before there was this key, so at its default it is no part of what is saved, nor of
-    what a picture's id is made from: both stay what they were.
+    what a picture's id is made from: both stay what they were. `file`: it may name a file or folder (named_files.py).
     """
-    return Field(description=description, json_schema_extra={"decides_picture": picture, "later": later}, **limits)
+    said = {"decides_picture": picture, "later": later, "file": file}
+    return Field(description=description, json_schema_extra=said, **limits)
 
 
 def marks(info: FieldInfo) -> dict[str, Any]:
-    """How a field is marked (`key`): decides_picture, later."""
+    """How a field is marked (`key`): decides_picture, later, file."""
     assert isinstance(info.json_schema_extra, dict)
     return dict(info.json_schema_extra)
 

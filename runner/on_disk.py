@@ -60,6 +60,8 @@ def _config(checkpoint: Any, component: str, name: str) -> dict[str, Any]:
     subfolder = own.get("subfolder", component)
     if not isinstance(repo, str) or not isinstance(subfolder, str) or not isinstance(revision, str | None):
         return {}
+    if Path(subfolder).is_absolute() or ".." in Path(subfolder).parts:
+        return {}  # leads out of the checkpoint, which the plan tells
     folder = _folder(repo, revision)
     try:
         found = read_json(folder / subfolder / name, CONFIGURATION) if folder else {}

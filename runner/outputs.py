@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Annotated, Any, ClassVar, Literal, TypeVar
 
 import numpy as np
-from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter, ValidationError
 
 from components.regular_files import MB, RECORD, IrregularError, JsonError, parse_json, read_json
 from runner.errors import Problem, RecipeError
@@ -47,6 +47,15 @@ BatchIndices = Annotated[tuple[Index, ...], Field(min_length=1, max_length=65536
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 
+def _inside(path: str) -> str:
+    if not path or path[0] in "/~" or ".." in path.split("/") or any(letter in path for letter in "\\:\0"):
+        raise ValueError("leads out of its folder")
+    return path
+
+
+PathInside = Annotated[str, AfterValidator(_inside)]
+
+
 class ImageRecordError(PictureError):
     """A picture that carries no recipe, or a record that nothing can be made from."""
 
@@ -58,6 +67,7 @@ class ImageRecord:
     `batch` holds the indices of the images computed together with this one and `threads` the thread count: both decide
     the last bit, as do the program's `numerics` (provenance.NUMERICS). `together` is for pictures that were drawn with
     those of other recipes: these, packed (`pack`), in the order of the batch, this one's own being number `position`.
+    `files`: of each key that names a folder, path in it → size and sha256 of what was read (named_files.py).
     `sha256` is of the pixels as drawn (height × width × 3 bytes, row by row), before any lossy coding.
     """
 
@@ -75,6 +85,7 @@ class ImageRecord:
     together: str = ""
     position: Annotated[int, Field(ge=0, lt=65536)] = 0
     numerics: Numerics = 1
+    files: dict[str, dict[PathInside, tuple[Annotated[int, Field(ge=0)], Sha256]]] = field(default_factory=dict)
 
 
 def pack(recipes: Sequence[str]) -> str:
@@ -117,6 +128,8 @@ def encode_image(pixels: np.ndarray, file_format: str, record: ImageRecord) -> b
     image = Image.fromarray(np.ascontiguousarray(pixels))
     buffer = io.BytesIO()
     values = asdict(record)
+    if not record.files:
+        del values["files"]
     if file_format == "png":
         chunks = PngImagePlugin.PngInfo()
         chunks.add_itxt("recipe", values.pop("recipe"))

@@ -7,7 +7,7 @@ What was drawn with other numerics than this program's (provenance.NUMERICS) is 
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +20,7 @@ from runner.drawing import Made, Worker
 from runner.errors import RecipeError
 from runner.execute import RunFolder, raise_explained
 from runner.interrupts import InterruptGuard
+from runner.named_files import Naming
 from runner.outputs import new_run_folder, pixel_sha256, read_pixels, save_jpeg, write_together
 from runner.plan import Pins, Plan, Planner
 from runner.progress import Counted
@@ -38,17 +39,26 @@ class Replay:
     folder: Path | None = None
 
 
-def replay(target: Path, *, check: bool, progress: bool = True) -> Replay:
+def replay(
+    target: Path,
+    *,
+    check: bool,
+    progress: bool = True,
+    words: Sequence[str] = (),
+    look_in: Path | None = None,
+) -> Replay:
     """Draws again what made `target`, a run's or a sweep's folder or a picture, and compares.
 
     Args:
         check: only say whether it is the same; the new pictures are thrown away. Otherwise they stay in a new folder.
+        words: `checkpoint.repo=FOLDER`: where files are that the recipe names. look_in: a folder in which those of a
+            picture's recipe are found by their sizes and sums.
 
     Raises:
         RecipeError: there is nothing here to replay, or the saved recipe cannot run on this machine.
         RunError: the work failed.
     """
-    saved = find_saved(target)
+    saved = find_saved(target, Naming(words, look_in))
     with InterruptGuard() as guard:
         again = _Again(saved, check)
         reporter = Counted("pictures", len(again.pictures), again.evaluations, speak=progress)

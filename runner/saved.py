@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from runner import manifest as manifests
+from runner.compose.yaml_text import YamlError, dump, parse
 from runner.errors import Problem, RecipeError
+from runner.named_files import Naming, leading_here, output_words
 from runner.outputs import ImageRecord, checked, read_record, read_saved, unpack
 from runner.pictures import PictureError
 from runner.plan import Pins
@@ -51,14 +54,19 @@ class Saved:
     notes: tuple[str, ...] = ()
 
 
-def find_saved(target: Path) -> Saved:
-    """What lies at `target`, a folder or a picture. Raises RecipeError where there is nothing to replay."""
+def find_saved(target: Path, naming: Naming | None = None) -> Saved:
+    """What lies at `target`, a folder or a picture, whose files are where `naming` says.
+
+    Raises RecipeError where there is nothing to replay.
+    """
+    naming = naming or Naming()
     if not target.is_dir():
-        return _from_picture(target)
-    return _from_sweep(target) if (target / PLAN).is_file() else _from_run(target)
+        return _from_picture(target, naming)
+    words = [f"{key}={path}" for key, path in naming.said.items()]
+    return _from_sweep(target, words) if (target / PLAN).is_file() else _from_run(target, words)
 
 
-def _from_run(folder: Path) -> Saved:
+def _from_run(folder: Path, words: Sequence[str]) -> Saved:
     path = folder / manifests.NAME
     try:
         manifest = read_saved(path)
@@ -75,21 +83,23 @@ def _from_run(folder: Path) -> Saved:
     if not batches:
         raise RecipeError([Problem(str(folder), "no picture of this run was finished, so there is nothing to compare")])
     pins = Pins(batches, made.threads, made.device, made.dtype)
-    return _of_run(_load(folder / "recipe.yaml"), pins, images, manifest)
+    return _of_run(_load(folder / "recipe.yaml", words), pins, images, manifest)
 
 
-def _from_picture(path: Path) -> Saved:
+def _from_picture(path: Path, naming: Naming) -> Saved:
     try:
         record = read_record(path)
     except PictureError as error:
         what = str(error).removeprefix(f"{path}: ")
         raise RecipeError([Problem(str(path), what if path.exists() else "there is no such file or folder")]) from error
     environment = {name: getattr(record, name) for name in ENVIRONMENT if hasattr(record, name)}
+    shown = f"{path} (its recipe)"
+    texts = _together(path, record) if record.together else [record.recipe]
+    recipes = [_load_text(text, shown, _words(text, record, naming, shown)) for text in texts]
+    notes = tuple(dict.fromkeys(naming.notes))
     if not record.together:
         pins = Pins((record.batch,), record.threads, record.device, record.dtype)
-        recipe = _load_text(record.recipe, f"{path} (its recipe)")
-        return _of_run(recipe, pins, {record.index: (path, record.sha256)}, environment)
-    recipes = [_load_text(text, f"{path} (its recipe)") for text in _together(path, record)]
+        return _of_run(recipes[0], pins, {record.index: (path, record.sha256)}, environment, notes)
     others = len(recipes) - 1
     batch = SavedBatch(
         recipes,
@@ -98,7 +108,18 @@ def _from_picture(path: Path) -> Saved:
         {record.position: (path, record.sha256)},
         environment,
     )
-    return Saved([batch], notes=(f"drawn again with the {others} other{'s' * (others > 1)} of its batch",))
+    return Saved([batch], notes=(*notes, f"drawn again with the {others} other{'s' * (others > 1)} of its batch"))
+
+
+def _words(text: str, record: ImageRecord, naming: Naming, shown: str) -> list[str]:
+    """What is set over a picture's recipe: where its files are on this machine, and a folder here to write to."""
+    try:
+        data = parse(text).data
+    except YamlError:
+        return []  # told, with its line, when it is composed
+    if "defaults" in data:
+        raise RecipeError([Problem(shown, "builds on other recipes, which one that was saved does not")])
+    return naming.words(data, record.files, shown) + output_words(data)
 
 
 def _together(path: Path, record: ImageRecord) -> list[str]:
@@ -111,16 +132,16 @@ def _together(path: Path, record: ImageRecord) -> list[str]:
     return texts
 
 
-def _from_sweep(root: Path) -> Saved:
+def _from_sweep(root: Path, words: Sequence[str]) -> Saved:
     records = [record for _, record in SweepFolder(root).records() if record["items"]]
     if not records:
         raise RecipeError([Problem(str(root), "no picture of this sweep was finished, so there is nothing to compare")])
-    return Saved([_batch_of_sweep(root, record) for record in records])
+    return Saved([_batch_of_sweep(root, record, words) for record in records])
 
 
-def _batch_of_sweep(root: Path, record: Mapping[str, Any]) -> SavedBatch:
+def _batch_of_sweep(root: Path, record: Mapping[str, Any], words: Sequence[str]) -> SavedBatch:
     items = record["items"]
-    recipes = [_load_text(item["recipe"], f"{root / item['file']} (its recipe)") for item in items]
+    recipes = [_load_text(item["recipe"], f"{root / item['file']} (its recipe)", words, root) for item in items]
     return SavedBatch(
         recipes,
         [recipe.seed for recipe in recipes],
@@ -131,7 +152,11 @@ def _batch_of_sweep(root: Path, record: Mapping[str, Any]) -> SavedBatch:
 
 
 def _of_run(
-    recipe: Recipe, pins: Pins, images: Mapping[int, tuple[Path, str]], environment: Mapping[str, Any]
+    recipe: Recipe,
+    pins: Pins,
+    images: Mapping[int, tuple[Path, str]],
+    environment: Mapping[str, Any],
+    notes: tuple[str, ...] = (),
 ) -> Saved:
     """The batches of one run, whose pictures are known by their index."""
     batches = [
@@ -144,23 +169,28 @@ def _of_run(
         )
         for indices in pins.batches or ()
     ]
-    return Saved(batches, run=(recipe, pins))
+    return Saved(batches, run=(recipe, pins), notes=notes)
 
 
-def _load_text(text: str, shown: str) -> Recipe:
-    """A recipe from its saved text; `shown` stands for it in messages."""
+def _load_text(text: str, shown: str, words: Sequence[str], folder: Path | None = None) -> Recipe:
+    """A recipe from its saved text, which lay in `folder`; `shown` stands for it in messages."""
+    if folder is not None:
+        with suppress(YamlError):
+            data = parse(text).data
+            here = leading_here(data, folder)
+            text = text if here is data else dump(here)
     with tempfile.TemporaryDirectory(prefix="replay-") as scratch:
         file = Path(scratch) / "recipe.yaml"
         file.write_text(text, encoding="utf-8")
-        return _load(file, shown=shown)
+        return _load(file, words, shown)
 
 
-def _load(file: Path, shown: str | None = None) -> Recipe:
+def _load(file: Path, words: Sequence[str], shown: str | None = None) -> Recipe:
     """The recipe a run saved: complete, so that nothing but the file itself has a say."""
     from runner.compose import load_file
 
     try:
-        return load_file(file).jobs[0].recipe
+        return load_file(file, words).jobs[0].recipe
     except RecipeError as error:
         if shown is None:
             raise

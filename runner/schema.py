@@ -51,7 +51,7 @@ class Part(BaseModel):
 class ComponentChoice(Part):
     """Another source for one component of a checkpoint. What is left out is as for the rest of the checkpoint."""
 
-    repo: Text | None = key("hub repository or folder to take this component from", default=None)
+    repo: Text | None = key("hub repository or folder to take this component from", file=True, default=None)
     revision: Text | None = key("branch, tag or commit of that repository", default=None)
     subfolder: Text | None = key("folder in the repository; otherwise the component's own name", default=None)
     variant: Text | None = key("file variant, such as fp16", default=None)
@@ -66,7 +66,7 @@ class Checkpoint(Part):
     """Where the weights come from, and what the network is where its files do not say, or say wrongly."""
 
     repo: Text = key(
-        "hub repository (owner/name), a folder, or demo:shapes, which ships with the program", min_length=1
+        "hub repository (owner/name), a folder, or demo:shapes, which ships with the program", file=True, min_length=1
     )
     revision: Text | None = key("branch, tag or commit; otherwise the repository's main branch", default=None)
     variant: Text | None = key("file variant, such as fp16 for model.fp16.safetensors", default=None)

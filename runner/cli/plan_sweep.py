@@ -45,7 +45,8 @@ def show(composition: Composition) -> int:
 
 def lines(composition: Composition, items: list[Item]) -> Iterator[str]:
     """The job table and the totals."""
-    drawn = SweepFolder(composition.folder).drawn()
+    folder = SweepFolder(composition.folder)
+    drawn, items = folder.drawn(), folder.as_known(items)
     todo = list({item.id: item for item in items if item.id not in drawn and not item.lacks}.values())
     batches = partition(todo)
     number = {item: n for n, batch in enumerate(batches, 1) for item in batch.items}

@@ -63,8 +63,13 @@ def read_words(argv: Sequence[str], flags: Sequence[str] = (), *, verb: str) -> 
     return given, [word for word in argv if not word.startswith("-")]
 
 
-def read_options(argv: Sequence[str], options: Sequence[str], *, verb: str) -> tuple[dict[str, str], list[str]]:
-    """The options with a value (`--to NAME` or `--to=NAME`) and the other words. Raises RecipeError."""
+def read_options(
+    argv: Sequence[str], options: Sequence[str], flags: Sequence[str] = (), *, verb: str
+) -> tuple[dict[str, str], list[str]]:
+    """The options with a value (`--to NAME` or `--to=NAME`), flags with none, and the other words.
+
+    Raises RecipeError.
+    """
     given: dict[str, str] = {}
     words: list[str] = []
     rest = iter(argv)
@@ -76,7 +81,8 @@ def read_options(argv: Sequence[str], options: Sequence[str], *, verb: str) -> t
                 raise usage_error(verb)
         else:
             words.append(word)
-    return given, read_words(words, verb=verb)[1]
+    found, words = read_words(words, flags, verb=verb)
+    return given | dict.fromkeys(found, ""), words
 
 
 def usage_error(verb: str) -> RecipeError:

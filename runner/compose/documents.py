@@ -10,13 +10,14 @@ from __future__ import annotations
 import functools
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from runner.compose.yaml_text import KeyPath, YamlError, YamlText, read
 from runner.errors import Problem, nearest
+from runner.named_files import leading_here
 from runner.registry import GROUPS
 
 REFERENCE = re.compile(r"(?<!\\)\$\{([A-Za-z_]\w*(?:\.\w+)*)\}", re.ASCII)
@@ -80,7 +81,11 @@ def document(path: Path, group: str, cwd: Path | None = None) -> Document:
         stamp = path.stat().st_mtime_ns
     except OSError:
         stamp = 0
-    return _document(path, group, shown_path(path, cwd), stamp)
+    found = _document(path, group, shown_path(path, cwd), stamp)
+    section = group if group in GROUPS and group != "recipe" else None
+    data = {section: found.data} if section else found.data
+    here = leading_here(data, path.parent)
+    return found if here is data else replace(found, data=here[section] if section else here)
 
 
 @lru_cache(maxsize=4096)

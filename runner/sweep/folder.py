@@ -15,7 +15,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -77,6 +77,7 @@ class SweepFolder:
         """
         with self.locked("plan"):
             earlier = self.plan() if (self.root / PLAN).is_file() else SweepPlan(name, {}, [])
+            items = self._as_known(items, earlier)
             before = earlier.batches | self._taken_back({item.id: item for item in items})
             drawn = self.drawn()
             missing = {item.id: item for item in items if item.id not in drawn}
@@ -99,6 +100,17 @@ class SweepFolder:
                 if item.lacks:
                     self.fail(item.id, item.lacks)
         return plan
+
+    def as_known(self, items: Sequence[Item]) -> list[Item]:
+        """The items, those that an older version has drawn or planned here by the ids that they have here."""
+        return self._as_known(items, self.plan() if (self.root / PLAN).is_file() else SweepPlan("", {}, []))
+
+    def _as_known(self, items: Sequence[Item], earlier: SweepPlan) -> list[Item]:
+        known = {image["id"] for _, record in self.records() for image in record["items"]}
+        known |= {one for batch in earlier.batches.values() for one in batch.items}
+        return [
+            replace(item, id=item.former) if item.former in known and item.id not in known else item for item in items
+        ]
 
     def _taken_back(self, wanted: Mapping[str, Item]) -> dict[str, Together]:
         """Forgets records that no longer hold: of batches that were split because they failed, and of those, wanted

@@ -28,15 +28,20 @@ def _aside(part: type[Recipe]) -> tuple[str, ...]:
     return tuple(path for path, info in paths_of(part).items() if not marks(info)["decides_picture"])
 
 
-def image_id(recipe: Recipe, pinned: str) -> str:
+def image_id(recipe: Recipe, pinned: str, local: Sequence[str] = ()) -> str:
     """The id of the one picture of `recipe`; `pinned` stands for the checkpoint's files (`pin`).
 
-    Keys that came later count where they are set, so that what older versions drew keeps its id.
+    Keys that came later count where they are set, so that what older versions drew keeps its id. `local`: keys that
+    name folders of this machine (named_files.local_keys), whose contents count and not their paths; older versions
+    made ids with these.
     """
     data = recipe.said("json")
     for path in _aside(type(recipe)):
         for section, name in holders(data, path):
             section.pop(name, None)
+    for path in local:
+        for section, name in holders(data, path):
+            section |= {name: None} | ({"subfolder": None} if "subfolder" in section else {})
     text = json.dumps([data, pinned], sort_keys=True, ensure_ascii=True)
     return hashlib.sha256(text.encode()).hexdigest()[:ID_LENGTH]
 

@@ -155,7 +155,7 @@ def _leave_recipe(composition: Composition, root: Path) -> None:
     from runner.compose import to_yaml
     from runner.provenance import git_state, machine, versions
 
-    write_atomically(root / "recipe.yaml", to_yaml(composition.base).encode())
+    write_atomically(root / "recipe.yaml", to_yaml(composition.base, folder=root).encode())
     made = {"format": 1, "sweep": True, "versions": versions(), "machine": machine(), "git": git_state(Path.cwd())}
     write_atomically(root / "manifest.json", to_json(made))
 

@@ -33,7 +33,8 @@ class Item:
     """One picture of a sweep. `recipe` draws it alone: its own seed, one image; `plan` is that recipe, settled.
 
     varied: every varied key with its value; index: which of its job's pictures it is; label: part of its file's name;
-    lacks: what would have to be installed to draw it here, with how to do that.
+    lacks: what would have to be installed to draw it here, with how to do that; former: the id that older versions
+    gave it, where that is another.
     """
 
     id: str
@@ -43,6 +44,7 @@ class Item:
     plan: Plan = field(repr=False)
     varied: Mapping[str, Any] = field(default_factory=dict)
     lacks: str = ""
+    former: str = ""
 
 
 @dataclass(frozen=True)

@@ -65,6 +65,8 @@ class SweepPlace:
 
     def commit(self, batch: Together, made: Made) -> None:
         """Pictures first, the record that counts last."""
+        from runner.compose import to_yaml
+
         begun, plans = time.perf_counter(), [shot.plan for shot in made.shots]
         names = [
             f"{self.plan.items[item]['label']}_{item[:8]}.{plan.recipe.output.format}"
@@ -86,10 +88,10 @@ class SweepPlace:
                 "sha256": record.sha256,
                 "width": width,
                 "height": height,
-                "recipe": record.recipe,
+                "recipe": to_yaml(plan.recipe, folder=self.folder.root) if record.files else record.recipe,
                 "seconds": round(sum(spent.values()) / len(names), 4),
             }
-            for item, name, record in zip(batch.items, names, made.records, strict=True)
+            for item, name, record, plan in zip(batch.items, names, made.records, plans, strict=True)
         ]
         finished = datetime.now().astimezone().isoformat(timespec="seconds")
         self.folder.commit(batch, {"finished": finished, **made.facts, "seconds": spent, "items": entries})

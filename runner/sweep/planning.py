@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from runner import needs
 from runner.errors import Problem, RecipeError
+from runner.named_files import local_keys
 from runner.plan import Batch, Plan, Planner
 from runner.provenance import FileSums
 from runner.sweep.identity import image_id, pin
@@ -58,7 +59,9 @@ def _item(job: Job, plan: Plan, index: int, pinned: str, lacks: Sequence[Problem
     label = job.label if job.recipe.num_images == 1 else f"{job.label}_{index}"
     own = replace(plan, recipe=recipe, batches=(Batch((0,), (seed,)),))
     told = "; ".join(f"{one.what}; {one.hint}" for one in lacks)
-    return Item(image_id(recipe, pinned), label, index, recipe, own, job.overrides, told)
+    local = local_keys(recipe)
+    former = image_id(recipe, pinned) if local else ""
+    return Item(image_id(recipe, pinned, local), label, index, recipe, own, job.overrides, told, former)
 
 
 def _once_each(problems: Sequence[Problem]) -> list[Problem]:

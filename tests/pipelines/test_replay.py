@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image, PngImagePlugin
 
-from runner.compose import load_file
+from runner.compose import load_file, to_yaml
 from runner.errors import RecipeError
 from runner.execute import RunResult, execute
 from runner.outputs import pixel_sha256, read_pixels
@@ -42,18 +42,23 @@ def test_a_folder_replays_identically(batch: RunResult) -> None:
 
 
 @pytest.mark.parametrize("file_format", ["png", "jpg", "webp"])
-def test_a_picture_alone_replays_identically(run: Callable[..., RunResult], tmp_path: Path, file_format: str) -> None:
+def test_a_picture_alone_replays_identically(
+    run: Callable[..., RunResult], tiny: Path, tmp_path: Path, file_format: str
+) -> None:
     made = run(num_images=3, batch_size=2, scheduler=SCHEDULER, output={"format": file_format, "dir": str(tmp_path)})
     torn = tmp_path / f"holiday{made.images[1].suffix}"
     shutil.copy(made.images[1], torn)
     shutil.rmtree(made.folder)
-    result = replay(torn, check=True, progress=False)
+    result = replay(torn, check=True, progress=False, words=[f"checkpoint.repo={tiny}"])
     assert result.identical
     assert result.lines == ["identical: every pixel of 1 image"]
 
 
-def test_without_check_the_new_pictures_stay(batch: RunResult) -> None:
-    result = replay(batch.images[3], check=False, progress=False)
+def test_without_check_the_new_pictures_stay(
+    batch: RunResult, tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    result = replay(batch.images[3], check=False, progress=False, words=[f"checkpoint.repo={tiny}"])
     assert result.identical
     assert result.folder is not None
     assert result.folder != batch.folder
@@ -94,7 +99,7 @@ def test_other_versions_and_weights_are_named_when_pixels_differ(batch: RunResul
     assert "checkpoint: other files for unet" in lines
 
 
-def test_a_picture_edited_afterwards_is_told_from_a_failed_replay(batch: RunResult) -> None:
+def test_a_picture_edited_afterwards_is_told_from_a_failed_replay(batch: RunResult, tiny: Path) -> None:
     with Image.open(batch.images[0]) as image:
         chunks = PngImagePlugin.PngInfo()
         for key, value in image.text.items():  # type: ignore[attr-defined]
@@ -102,7 +107,7 @@ def test_a_picture_edited_afterwards_is_told_from_a_failed_replay(batch: RunResu
         edited = np.asarray(image).copy()
     edited[0, 0] ^= 255
     Image.fromarray(edited).save(batch.images[0], pnginfo=chunks)
-    result = replay(batch.images[0], check=True, progress=False)
+    result = replay(batch.images[0], check=True, progress=False, words=[f"checkpoint.repo={tiny}"])
     assert not result.identical
     assert "1 of 1024 pixels differ" in result.lines[1]
     assert "the file was changed after it was made" in result.lines[1]
@@ -131,7 +136,7 @@ def test_what_cannot_be_replayed_is_refused(tmp_path: Path, target: str) -> None
 
 
 @pytest.mark.parametrize("numerics", [0, 2])
-def test_other_numerics_are_said_and_compared_within_one_level(batch: RunResult, numerics: int) -> None:
+def test_other_numerics_are_said_and_compared_within_one_level(batch: RunResult, tiny: Path, numerics: int) -> None:
     """A picture is made to differ by one level, then by two."""
     manifest = batch.folder / "manifest.json"
     values = json.loads(manifest.read_text())
@@ -140,7 +145,9 @@ def test_other_numerics_are_said_and_compared_within_one_level(batch: RunResult,
     for identical in (True, False):
         image = batch.images[2]
         _alter(image, numerics)
-        from_folder, from_picture = (replay(one, check=True, progress=False) for one in (batch.folder, image))
+        words = [f"checkpoint.repo={tiny}"]
+        from_folder = replay(batch.folder, check=True, progress=False)
+        from_picture = replay(image, check=True, progress=False, words=words)
         for result, count in ((from_folder, "5 images"), (from_picture, "1 image")):
             assert result.lines[0] == f"drawn with numerics {numerics}, here {NUMERICS}: compared within 1 of 255"
             assert result.identical == identical
@@ -162,9 +169,10 @@ def _alter(image: Path, numerics: int) -> None:
     Image.fromarray(pixels).save(image, pnginfo=chunks)
 
 
-def test_what_was_saved_before_numerics_were_counted_replays_exactly(batch: RunResult, tmp_path: Path) -> None:
-    """A picture and a folder as the first version wrote them, every key of theirs stated."""
-    recipe = (batch.folder / "recipe.yaml").read_text()
+def test_what_the_first_version_saved_replays_exactly(batch: RunResult, tiny: Path, tmp_path: Path) -> None:
+    """A picture and a folder as it wrote them, every key of theirs stated: no numerics, and paths as they were."""
+    recipe = to_yaml(load_file(batch.folder / "recipe.yaml").base)
+    assert f"repo: {tiny}\n" in recipe
     pixels = [read_pixels(path) for path in batch.images]
     folder = tmp_path / "old"
     folder.mkdir()
@@ -181,7 +189,10 @@ def test_what_was_saved_before_numerics_were_counted_replays_exactly(batch: RunR
     (folder / "recipe.yaml").write_text(recipe)
     (folder / "manifest.json").write_text(json.dumps({"images": [image, third], "batches": [[2, 3]], **of_then}))
     assert replay(folder, check=True, progress=False).lines == ["identical: every pixel of 2 images"]
-    assert replay(folder / "0002_13.png", check=True, progress=False).lines == ["identical: every pixel of 1 image"]
+    with pytest.raises(RecipeError, match="opens no file here that you do not name"):
+        replay(folder / "0002_13.png", check=True, progress=False)
+    told = replay(folder / "0002_13.png", check=True, progress=False, words=[f"checkpoint.repo={tiny}"]).lines
+    assert told == ["identical: every pixel of 1 image"]
 
 
 def test_differences_in_words() -> None:

@@ -152,7 +152,7 @@ def test_a_sweeps_picture_and_folder_are_replayed_to_the_same_bytes(here, checkp
     here.run("-m", *AXES, *SHORT, checkpoint)
     alone = tmp_path / "somewhere_else.png"
     alone.write_bytes(load_results(SWEEP).images[5].file.read_bytes())
-    code, out, _ = here.recipe_command("replay", "--check", str(alone))
+    code, out, _ = here.recipe_command("replay", "--check", str(alone), checkpoint)
     assert (code, out.splitlines()[-1]) == (0, "identical: every pixel of 1 image")
     code, out, _ = here.recipe_command("replay", "--check", str(SWEEP))
     assert (code, out.splitlines()[-1]) == (0, "identical: every pixel of 16 images")
@@ -162,10 +162,10 @@ def test_what_a_replay_keeps_is_a_picture_like_any_other(here, checkpoint) -> No
     here.run("-m", "scheduler=euler,ddim", "seed=1,2", *SHORT, checkpoint)
     one = load_results(SWEEP).images[0].file
     for again in (str(SWEEP), str(one)):
-        code, out, _ = here.recipe_command("replay", again)
+        code, out, _ = here.recipe_command("replay", again, checkpoint)
         kept = Path(out.splitlines()[-1])
         assert code == 0 and kept.is_dir()
-        assert here.recipe_command("replay", "--check", str(kept / one.name))[0] == 0
+        assert here.recipe_command("replay", "--check", str(kept / one.name), checkpoint)[0] == 0
 
 
 def test_a_device_that_is_not_here_is_told_and_replaced(here, checkpoint) -> None:
