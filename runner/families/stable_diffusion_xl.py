@@ -69,7 +69,7 @@ def encode(backend: Backend, parts: Mapping[str, Any], wish: Wish, guidance: Gui
     if not guidance.doubles:
         return Conditions(positive)
     if wish.negative_prompt is None and wish.flags.get(FORCE_ZEROS, True):
-        negative = {name: array * 0 for name, array in positive.items()} | brought(wish, "negative_")
+        negative = {**{name: array * 0 for name, array in positive.items()}, **brought(wish, "negative_")}
     else:
         texts = (wish.negative_prompt or "", wish.negative_prompt_2)
         negative = _encode_texts(backend, parts, wish, "negative_", texts, None, say)
