@@ -19,7 +19,7 @@ from components.schedulers.brownian import on_shared_path
 from components.schedulers.configured import Configured
 from components.schedulers.equation import UNKNOWN
 from components.schedulers.facade import Facade
-from components.schedulers.noise import Array, TrainingClock
+from components.schedulers.noise import LARGEST_SIGMA, Array, TrainingClock
 from components.schedulers.options import SIGMA_FLAGS, OptionProblem, SchedulerConfigError
 from components.schedulers.run_options import RunOptions
 from components.schedulers.schedule import DEFAULT_STEPS, Grid, Schedule, alike
@@ -93,6 +93,7 @@ class Scheduler(Configured, Facade):
     def spaced_sigmas(self, kind: str, steps: int) -> Array:
         """Levels of a sigma spacing (N,), between the ends asked for or those of `sigma_range`."""
         low, high = self.sigma_range(steps)
+        high = LARGEST_SIGMA if np.isinf(high) else high  # no spacing starts at infinity
         low, high = self._values.get("sigma_min") or low, self._values.get("sigma_max") or high
         return space.SIGMA_SPACINGS[kind](low, high, steps)
 

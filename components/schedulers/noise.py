@@ -21,6 +21,8 @@ Array = NDArray[Any]
 
 SMALLEST_ALPHA_CUMPROD = 2.0**-24
 """What sigma-space solvers put in place of a zero terminal alpha^2, so that sigma / alpha stays finite."""
+LARGEST_SIGMA = math.sqrt((1 - SMALLEST_ALPHA_CUMPROD) / SMALLEST_ALPHA_CUMPROD)
+"""sigma / alpha there."""
 
 
 def linear(start: float, end: float, count: int) -> Array:
@@ -121,7 +123,8 @@ class TrainingClock(VariancePreserving):
 
     @cached_property
     def log_sigmas(self) -> Array:
-        return np.log(self.sigmas)
+        """log(sigma / alpha) at each timestep (T,), that of the smallest usable alpha where alpha is zero."""
+        return np.log(np.where(np.isinf(self.sigmas), LARGEST_SIGMA, self.sigmas))
 
     @property
     def sigma_min(self) -> float:

@@ -270,3 +270,12 @@ def test_those_the_peer_does_not_offer_it_to_run_as_the_peer_does_on_such_betas(
     with peer_in_float64():
         peer = run_peer(make_peer(name, {"trained_betas": finite_betas(), **options}, 10))
     assert distance(run_table(made.tableau(10)), peer) < 1e-5
+
+
+@pytest.mark.parametrize("name", ["ddim", "ddpm", "lcm", "tcd"])
+@pytest.mark.parametrize("spacing", ["karras", "exponential", "beta", "polyexponential", "kl_optimal"])
+def test_levels_of_sigma_start_at_the_largest_where_the_clock_ends_at_infinity(name: str, spacing: str) -> None:
+    """Zero terminal SNR: sigma / alpha of the smallest alpha^2 there is, 2^-24, told as the last timestep."""
+    table = find_scheduler(name).from_config(ZERO_SNR, timestep_spacing="trailing").tableau(7, spacing=spacing)
+    assert table.timestep[0] == 999 and table.steps == 7
+    np.testing.assert_allclose(table.read[0], [2**-12, 1], rtol=1e-6)
