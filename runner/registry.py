@@ -17,8 +17,11 @@ if TYPE_CHECKING:
     from components.schedulers import Scheduler
     from runner.names import Names
 
-GROUPS = ("recipe", "checkpoint", "scheduler", "schedule", "backend")
 PACKAGED = Path(__file__).resolve().parents[1] / "recipes"
+_FIRST = ("recipe", "checkpoint", "scheduler", "schedule", "backend")
+_FOLDERS = {folder.name for folder in PACKAGED.iterdir() if folder.is_dir() and folder.name.isalpha()}
+GROUPS = (*_FIRST, *sorted(_FOLDERS - {*_FIRST}))
+"""The folders of recipes/, in the order in which they are shown."""
 PRIMARY = "config"
 
 

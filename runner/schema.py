@@ -279,6 +279,14 @@ def find_key(path: str) -> str | None:
     return find_path(key_paths(), path)
 
 
+def takes_options(key: str) -> bool:
+    """Whether this is an option of a scheduler, of which the schema knows none: `scheduler.OPTION`."""
+    section, _, name = key.rpartition(".")
+    path = find_key(section) if section and name else None
+    kind = key_paths()[path].annotation if path else None
+    return SchedulerChoice in (kind, *get_args(kind))
+
+
 def children(path: str) -> tuple[str, ...]:
     """The names of the keys in a section, "" being the whole recipe; none where its names are the user's."""
     inside = find_key(path) if path else ""

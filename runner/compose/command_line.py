@@ -15,12 +15,13 @@ from dataclasses import dataclass, field
 from itertools import islice, takewhile
 from typing import Any, get_args, get_origin
 
+from runner.compose.choices import group_of
 from runner.compose.documents import reference_problem
 from runner.compose.parts import unknown_choice
 from runner.compose.unknown_keys import size_hint, unknown_key
 from runner.errors import Problem, typed
 from runner.registry import GROUPS, Library
-from runner.schema import find_key, key_paths
+from runner.schema import find_key, key_paths, takes_options
 
 MAX_JOBS = 100_000
 PROSE = ("prompt", "negative_prompt")
@@ -62,7 +63,7 @@ def understand(words: Sequence[str], library: Library, *, multirun: bool = False
             continue
         where = typed(word)
         key, value = match["key"].strip(), match["value"]
-        if key in ("scheduler.name", "backend.name"):
+        if key.endswith((".name",)) and group_of(key.removesuffix(".name")) in ("scheduler", "backend"):
             key = key.removesuffix(".name")
         if problem := _refused_key(where, match["sign"], key, value, library):
             line.problems.append(problem)
@@ -72,6 +73,8 @@ def understand(words: Sequence[str], library: Library, *, multirun: bool = False
         line.said[key] = where
         if key in GROUPS:
             _choose(line, key, value, where, library, multirun)
+        elif (group := group_of(key)) and value != "null" and not value.startswith("{"):
+            _choose(line, group, value, where, library, multirun, key)
         else:
             _set(line, key, value, where, multirun)
     return line
@@ -102,7 +105,7 @@ def _refused_key(where: str, sign: str | None, key: str, value: str, library: Li
         return Problem(
             where, "a sweep is not set like a key", hint="give the values: run -m scheduler=euler,lms seed=1,2"
         )
-    option = root == "scheduler" and key.count(".") == 1 and not key.endswith(".")
+    option = takes_options(key)
     if key not in GROUPS and find_key(key) is None and not option:
         return unknown_key(where, key.split("."), _plain(value), library)
     if sign:
@@ -116,18 +119,21 @@ def _plain(value: str) -> Any:
     return int(value) if re.fullmatch(r"-?\d{1,9}", value) else value
 
 
-def _choose(line: CommandLine, group: str, value: str, where: str, library: Library, multirun: bool) -> None:
+def _choose(
+    line: CommandLine, group: str, value: str, where: str, library: Library, multirun: bool, key: str | None = None
+) -> None:
+    """Choices of a group, or of the group's part of a change (`key`), which are values of that key."""
     options = _options(group, value, where, library, multirun)
     if isinstance(options, Problem):
         line.problems.append(options)
-        line.doubtful.add(group)
+        line.doubtful |= set() if key else {group}
         return
     meant = {option: library.canonical(group, option) for option in options}
     line.problems += [unknown_choice(library, group, option, where) for option, name in meant.items() if name is None]
     if None in meant.values():
-        line.doubtful.add(group)
+        line.doubtful |= set() if key else {group}
     if known := [name for name in meant.values() if name is not None]:
-        line.choices[group] = known
+        (line.values if key else line.choices)[key or group] = known
 
 
 def _options(group: str, value: str, where: str, library: Library, multirun: bool) -> list[str] | Problem:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from runner.compose import sweep
+from runner.compose.choices import Choices, group_of
 from runner.compose.command_line import MAX_JOBS, CommandLine, understand
 from runner.compose.documents import document, references, shown_path
 from runner.compose.levels import LEVELS, from_one_source, with_class, with_our_names, with_value
@@ -23,7 +24,7 @@ from runner.compose.values import Origin, check, reference_problems, value_at
 from runner.compose.yaml_text import KeyPath, YamlError, read_text
 from runner.errors import Problem, RecipeError, nearest
 from runner.registry import GROUPS, PRIMARY, Library
-from runner.schema import Recipe, find_key
+from runner.schema import Recipe, find_key, takes_options
 
 
 @dataclass(frozen=True)
@@ -126,6 +127,8 @@ class _Composing:
             del self.line.choices["recipe"]
         self.bases: dict[tuple[tuple[str, str], ...], tuple[dict[str, Any], Origin]] = {}
         self.sound: set[str] = set()
+        self.nodes: dict[tuple[str, str], Mapping[str, Any]] = {}
+        self.choices = Choices(library, self._node, lambda problem: self.problems.setdefault(problem))
         self.touched: set[str] = set()  # groups in which recipe files set values of their own
         self.first: dict[str, str] = {}  # the choices of the sweep's first job, but for its axes
 
@@ -235,6 +238,7 @@ class _Composing:
             origin.merge(merged, prefix, left_out)
             self.touched |= {group for group in GROUPS if not prefix and group in merged.data}
         self.problems.update(dict.fromkeys(nothing_in_files(composed.order)))
+        data = self.choices.of_files(data, origin, [found for _, found, _ in composed.order])
         data.setdefault("name", name)
         return data, origin
 
@@ -254,10 +258,21 @@ class _Composing:
         origin = Origin(found.shown)
         origin.merge(found, (), frozenset())
         data = {"name": self.name, **found.data}
+        data = self.choices.of_files(data, origin, [found])
         for group, option in chosen.items():
             if option in self.library.choices(group):
                 self._replace(data, origin, group, option)
         return data, origin
+
+    def _node(self, group: str, option: str) -> Mapping[str, Any]:
+        """The node that a choice stands for."""
+        from runner.compose.hydra_source import compose_group
+
+        if (group, option) not in self.nodes:
+            self._looked_at(lambda: self.parts.visit(group, option))
+            composed = self._looked_at(lambda: compose_group(self.library, group, option))
+            self.nodes[group, option] = composed.data.get(group) or {}
+        return self.nodes[group, option]
 
     def _replace(self, data: dict[str, Any], origin: Origin, group: str, option: str) -> None:
         """Put a choice in the place of a complete recipe's whole node."""
@@ -310,10 +325,13 @@ class _Composing:
             if problem := _axis_problem(name, values, origin.where(keys), self.library):
                 self.problems[problem] = None
                 sound = False
-            for index, option in enumerate(values) if name in GROUPS and name not in self.line.choices else ():
-                if self.library.meaning(name, str(option)) is None:
+            group = group_of(name) if name not in {*self.line.choices, *self.line.values} else None
+            for index, option in enumerate(values):
+                if group is None or (option is None and name not in GROUPS):
+                    continue
+                if self.library.meaning(group, str(option)) is None:
                     where = origin.where((*keys, index) if name == key else keys)
-                    self.problems[unknown_choice(self.library, name, str(option), where)] = None
+                    self.problems[unknown_choice(self.library, group, str(option), where)] = None
                     sound = False
         return sound
 
@@ -322,14 +340,19 @@ class _Composing:
     ) -> Recipe | None:
         """The data with the command line's values and a job's own ones, resolved and checked."""
         data = data if keep_sweep else {key: value for key, value in data.items() if key != "sweep"}
-        for key, value in {**self.line.single(self.line.values), **overrides}.items():
+        said_here = {**self.line.single(self.line.values), **overrides}
+        for key in sorted(said_here, key=lambda one: group_of(one) is None):  # choices first, then what is set in them
+            value = said_here[key]
             if key in GROUPS:
                 continue
             keys = tuple(key.split("."))
             said = self.line.said.get(key) or f"{origin.where(('sweep', key))}={value!s:.80}"
             if value is None and key not in overrides:
                 self.problems.update(dict.fromkeys(nothing_there(data, keys, said)))
-            data = with_value(data, keys, value)
+            if group_of(key) and isinstance(value, str):
+                data = self.choices.put(data, keys, value, said)
+            else:
+                data = with_value(data, keys, value)
             origin.override(keys, said)
             for other in self._replaced(keys, value, overrides):
                 if value_at(data, other) is not None:
@@ -394,7 +417,7 @@ def _repeated(job: Job, number: int, repeat: int) -> Job:
 
 def _axis_problem(key: str, values: Any, where: str, library: Library) -> Problem | None:
     known = key in GROUPS[1:] or (find_key(key) is not None and key not in (*GROUPS, "sweep", "name", "format"))
-    option = key.startswith("scheduler.") and key.count(".") == 1 and key != "scheduler.name"
+    option = takes_options(key) and key != "scheduler.name"
     if key == "recipe":
         return Problem(
             where, "a recipe cannot sweep over recipes", hint="on the command line it can: run -m recipe=a,b"

@@ -88,6 +88,7 @@ def _with_defaults(found: Document) -> dict[str, Any]:
     library = _library.get()
     if found.group == PRIMARY:
         groups = [{group: option} for group, (option, _) in found.chosen.items() if group != "recipe"]
+        groups += [{group: None} for group in GROUPS if group not in found.chosen]
         return {**found.data, "defaults": [*groups, "_self_", {"recipe": found.chosen["recipe"][0]}]}
     parents = list(filter(None, (library.parent(found.group, name) for name, _ in found.parents)))
     chosen = [

@@ -27,21 +27,22 @@ class Parts:
         self.problems: dict[Problem, None] = dict.fromkeys(self.primary.problems)
         self.doubtful: set[str] = set()
 
-    def base(self, group: str) -> str:
-        """The choice of a group when nobody says anything."""
-        return self.primary.chosen[group][0]
+    def base(self, group: str) -> str | None:
+        """The choice of a group when nobody says anything; None where there is none then."""
+        return self.primary.chosen.get(group, (None, 0))[0]
 
     def follow(self, choices: Mapping[str, str]) -> dict[str, str]:
         """Visit everything these choices lead to; the choice in force for each group, whether or not it exists."""
-        recipe = choices.get("recipe", self.base("recipe"))
+        recipe = choices.get("recipe") or self.primary.chosen["recipe"][0]
         self.visit("recipe", recipe)
         in_force = {"recipe": recipe}
         for group in GROUPS[1:]:
-            in_force[group] = choices.get(group) or self.choice_of(recipe, group)
-            self.visit(group, in_force[group])
+            if option := choices.get(group) or self.choice_of(recipe, group):
+                in_force[group] = option
+                self.visit(group, option)
         return in_force
 
-    def choice_of(self, recipe: str, group: str) -> str:
+    def choice_of(self, recipe: str, group: str) -> str | None:
         """The choice in force for a group when this recipe is run as it is."""
         return self._made_by(recipe, group) or self.base(group)
 
@@ -63,7 +64,7 @@ class Parts:
             return frozenset()
         name = next(name for name, path in self.library.choices("recipe").items() if path == found.path)
         return frozenset(
-            group for group in GROUPS[1:] if group in found.data and self.choice_of(name, group) != in_force[group]
+            group for group in GROUPS[1:] if group in found.data and self.choice_of(name, group) != in_force.get(group)
         )
 
     def visit(self, group: str, name: str, trail: tuple[str, ...] = ()) -> None:

@@ -11,7 +11,7 @@ from pydantic import FiniteFloat
 from runner import schema
 from runner.compose import values
 from runner.keys import Named, key
-from runner.schema import Part, Recipe, Text
+from runner.schema import Checkpoint, Part, Recipe, Schedule, SchedulerChoice, Text
 from runner.sweep import folder
 
 
@@ -23,6 +23,16 @@ class Charm(Part):
     blocks: Named[float] = key("how strongly, by block", later=True, default_factory=dict)
     tone: Text | None = key("a key that came later still", later=True, default=None)
     note: Text = key("for people", picture=False, later=True, default="")
+
+
+class Stage(Part):
+    """What is otherwise in a further pass: a change of the recipe."""
+
+    steps: int | None = key("denoising steps", default=None)
+    prompt: Text | None = key("what the pass shall show", default=None)
+    checkpoint: Checkpoint | None = key("another network", default=None)
+    scheduler: SchedulerChoice | None = key("another method", default=None)
+    schedule: Schedule | None = key("other noise levels", default=None)
 
 
 class Inlay(Part):
@@ -37,6 +47,7 @@ class Extended(Recipe):
 
     charms: Named[Charm] = key("what is hung onto the network, by name", later=True, default_factory=dict)
     shelves: Named[Named[Charm]] = key("charms by shelf and name", later=True, default_factory=dict)
+    stages: Named[Stage] = key("further passes, by name", later=True, default_factory=dict)
     inlay: Inlay = key("a section that came later", later=True, default_factory=Inlay)
 
 
