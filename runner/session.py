@@ -17,11 +17,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from runner.conditions import join
+from runner.backends.base import Backend, Guidance, NoiseSpec, Saving, make_backend
+from runner.conditions import Array, Conditions, join
+from runner.sampling import Request, sample
 
 if TYPE_CHECKING:
-    from runner.backends.base import Array, Backend, Guidance, Saving
-    from runner.conditions import Conditions
     from runner.plan import Plan
 
 PHASES = ("load", "encode", "denoise", "decode", "save")
@@ -89,8 +89,6 @@ class Session:
 
     def backend(self, plan: Plan) -> Backend:
         """The plan's backend; the last one is made again when its thread count differs, as that is process-wide."""
-        from runner.backends.base import make_backend
-
         choice = plan.recipe.backend
         key = (choice.name, plan.device, plan.dtype, plan.threads, choice.compile, _saving(plan))
         if key not in self._backends:
@@ -143,19 +141,19 @@ class Session:
         with watch.timing("encode", backend):
             conditions = join([self._encoded(shot.plan, backend, parts, say) for shot in shots], backend.join)
         with watch.timing("denoise", backend):
-            latents = backend.denoise(
-                parts[plan.family.network],
+            request = Request(
                 _stacked([shot.plan for shot in shots]),
-                _noise(shots),
                 conditions,
                 _guidance([shot.plan.guidance for shot in shots]),
-                lambda row, _: after_row(row),
+                _noise(shots),
+                after_row=lambda landed: after_row(landed.row),
             )
-            if not np.isfinite(backend.to_numpy(latents)).all():
+            drawn = sample(backend, plan.family, parts, request)
+            if not np.isfinite(backend.to_numpy(drawn.latents)).all():
                 raise RuntimeError(f"the latents are not finite numbers: the network overflowed in {backend.dtype}")
         with watch.timing("decode", backend):
-            pictures = backend.to_pixels(plan.family.decode(backend, parts, latents))
-        return Drawn(pictures, latents, backend)
+            pictures = backend.to_pixels(drawn.images)
+        return Drawn(pictures, drawn.latents, backend)
 
     def _encoded(self, plan: Plan, backend: Backend, parts: dict[str, Any], say: Say) -> Conditions:
         """The plan's conditions, encoded once for all images and jobs that share it."""
@@ -188,8 +186,6 @@ class Session:
 
 
 def _saving(plan: Plan) -> Saving:
-    from runner.backends.base import Saving
-
     choice = plan.recipe.backend
     return Saving(choice.offload, choice.vae_tiling, choice.vae_slicing, choice.shard_parameters)
 
@@ -202,9 +198,7 @@ def _stacked(plans: Sequence[Plan]) -> Any:
     return tables[0] if all(table is tables[0] for table in tables) else stack(tables)
 
 
-def _noise(shots: Sequence[Shot]) -> Any:
-    from runner.backends.base import NoiseSpec
-
+def _noise(shots: Sequence[Shot]) -> NoiseSpec:
     plan = shots[0].plan
     seeds = tuple(shot.seed for shot in shots)
     return NoiseSpec(seeds, plan.latent_shape, plan.recipe.noise.device == "device", plan.scheduler.noise_dtype)
@@ -212,8 +206,6 @@ def _noise(shots: Sequence[Shot]) -> Any:
 
 def _guidance(given: Sequence[Guidance]) -> Guidance:
     """One guidance for all images, or one with a scale for each."""
-    from runner.backends.base import Guidance
-
     if all(one == given[0] for one in given):
         return given[0]
     scales, rescales = ([getattr(one, name) for one in given] for name in ("scale", "rescale"))

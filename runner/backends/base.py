@@ -11,11 +11,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
+import numpy as np
+
 from runner.conditions import Array, Conditions
 
 if TYPE_CHECKING:
-    import numpy as np
-
     from components.latent_space import LatentSpace
     from components.schedulers import Tableau
 
@@ -73,8 +73,39 @@ class NoiseSpec:
     row_dtype: str | None = None
 
 
+@dataclass(frozen=True, eq=False)
+class Start:
+    """Latents (B, C, h, w) to begin with, and the level they stand at: alpha · picture + sigma · noise, in any scale.
+
+    Clean ones are at (1, 0), noise alone is at (0, 1). Noise is added up to the level where the table begins.
+    """
+
+    latents: Array
+    alpha: float = 1.0
+    sigma: float = 0.0
+
+    def terms(self, table: Tableau) -> np.ndarray:
+        """(2,) or (2, B) with x = [0] · latents + [1] · a draw. Raises ValueError where the table begins with less."""
+        alpha, sigma = np.moveaxis(np.asarray(table.read, np.float64)[..., 0, :], -1, 0)
+        kept = alpha / self.alpha if self.alpha else sigma / self.sigma
+        added = sigma**2 - (kept * self.sigma) ** 2
+        if (added < -SAME_LEVEL * sigma**2).any():
+            what = f"the latents stand at alpha {self.alpha:.6g}, sigma {self.sigma:.6g}"
+            raise ValueError(f"{what}, which is noisier than the table's beginning at {alpha}, {sigma}")
+        return np.stack([kept, np.sqrt(np.where(added > SAME_LEVEL * sigma**2, added, 0.0))])
+
+
+SAME_LEVEL = 1e-6
+"""Of a variance: less noise than this is not missing."""
+
+
 class NoiseSource(Protocol):
-    """Draws of the caller's own making instead of seeds: (B, C, h, w), float32, on the device."""
+    """Draws of the caller's own making instead of seeds: (B, C, h, w), float32, on the device.
+
+    `started`: the first draw, which is for the latents to begin with, has been taken or is not wanted.
+    """
+
+    started: bool
 
     def draw(self, wanted: Sequence[bool] | None = None) -> Array: ...
 
@@ -135,8 +166,12 @@ class Backend(Protocol):
         conditions: Conditions,
         guidance: Guidance,
         after_row: AfterRow,
+        begin: Start | None = None,
     ) -> Array:
-        """Latents (B, C, h, w) after the last row; `after_row(n, latents)` is called as each row is done."""
+        """Latents (B, C, h, w) after the last row; `after_row(n, latents)` is called as each row is done.
+
+        Rows begin with `begin`, or with init_noise_sigma · the first draw. Raises ValueError where it is too noisy.
+        """
         ...
 
     def decode(self, vae: Any | None, latents: Array, space: LatentSpace | None = None, upcast: bool = False) -> Array:

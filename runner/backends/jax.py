@@ -25,9 +25,9 @@ from components.jax_models.base import load_model
 from components.jax_models.clip_text import load_text_encoder
 from components.jax_models.unet_2d import UNet2DModel
 from components.jax_models.unet_2d_condition import UNet2DConditionModel
-from runner.backends.base import SAVING_NOTHING, AfterRow, Guidance, NoiseSource, NoiseSpec, Role, Saving
+from runner.backends.base import SAVING_NOTHING, AfterRow, Guidance, NoiseSource, NoiseSpec, Role, Saving, Start
 from runner.backends.jax_devices import Layout, keep_programs, name_of, pick_devices, pick_dtype, set_threads
-from runner.backends.jax_engine import SEGMENT, clipping, segments, start
+from runner.backends.jax_engine import SEGMENT, clipping, per_image, segments, start
 from runner.backends.jax_noise import HostNoise, Source, seeded
 from runner.backends.jax_programs import (
     denoise_rows,
@@ -137,6 +137,7 @@ class JaxBackend:
         conditions: Conditions,
         guidance: Guidance,
         after_row: AfterRow,
+        begin: Start | None = None,
     ) -> Array:
         """See `Backend.denoise`. Latents and the update are float32 whatever the network's dtype.
 
@@ -144,9 +145,9 @@ class JaxBackend:
         after the last; what it wants changed is changed from there on. `row_by_row` makes that every single row.
         """
         source, layout = self._source(noise, table), self.layout
-        first, clip = source.first(), clipping(table.clip)
+        x, clip = self._begun(begin, table, source), clipping(table.clip)
         count = source.images
-        state = start(table, first, count, layout.share_out)
+        state = start(table, x, layout.share_out)
         steering = steer(conditions, guidance, count, layout)
         pace = Pace(0.0) if self.row_by_row else Pace()
         for segment in segments(table, count, layout.share_out):
@@ -176,6 +177,20 @@ class JaxBackend:
                             state = layout.share_out(state.at[0].set(layout.share_out(change.latents)), 1)
                 done = end
         return state[0, :count]
+
+    def _begun(self, begin: Start | None, table: Tableau, source: Source) -> Array:
+        """x before the first row, of a draw alone or of latents that stand at a level; padded as arrays here are."""
+        kept, added = (None, table.init_noise_sigma) if begin is None else begin.terms(table)
+        drawn = source.first(None if begin is None or np.any(added) else np.asarray(begin.latents, np.float32))
+
+        def number(values: Any) -> Array:
+            spread = np.broadcast_to(np.asarray(values, np.float32), (source.images,))
+            return per_image(self.layout.share_out(spread))
+
+        x = drawn * number(added)
+        if begin is None:
+            return x
+        return self.layout.share_out(np.asarray(begin.latents, np.float32)) * number(kept) + x
 
     def _source(self, noise: NoiseSpec | NoiseSource | Source, table: Tableau) -> Source:
         if isinstance(noise, NoiseSpec):

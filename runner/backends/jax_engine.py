@@ -95,14 +95,10 @@ def clipping(clip: Clip | None) -> Clipping:
     return Clipping(jnp.int32(kind), jnp.float32(clip.limit), jnp.float32(clip.ratio))
 
 
-def start(table: Tableau, first_draw: Array, batch: int, place: Place) -> Array:
-    """The state before the first row, (R, B, C, h, w): x = init_noise_sigma · one draw, every other register zero.
-
-    `first_draw` is placed already, and so padded where `batch`, the number of images, is not.
-    """
-    sigma = place(np.broadcast_to(np.asarray(table.init_noise_sigma, np.float32), (batch,)), 0)
-    history = jnp.zeros((_width(table.registers) - 1, *first_draw.shape), jnp.float32)
-    return place(jnp.concatenate([(first_draw * per_image(sigma))[None], history]), 1)
+def start(table: Tableau, x: Array, place: Place) -> Array:
+    """The state before the first row, (R, B, C, h, w): x, which is placed already, and every other register zero."""
+    history = jnp.zeros((_width(table.registers) - 1, *x.shape), jnp.float32)
+    return place(jnp.concatenate([x[None], history]), 1)
 
 
 def run(

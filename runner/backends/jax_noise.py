@@ -52,9 +52,10 @@ class HostNoise:
             return cls(BrownianNoise(table, seeds, shape), layout)
         return cls(IndependentNoise(seeds, shape), layout)
 
-    def first(self) -> Array:
-        """(B, C, h, w): the draw for the initial latents."""
-        drawn = np.asarray(self._source.draw(), np.float32)
+    def first(self, instead: np.ndarray | None = None) -> Array:
+        """(B, C, h, w): the draw for the initial latents; or these, which need none."""
+        self._source.started = instead is not None
+        drawn = np.asarray(self._source.draw() if instead is None else instead, np.float32)
         self.images = len(drawn)
         self._still = self._layout.share_out(np.zeros((SEGMENT, *drawn.shape), np.float32), 1)
         return self._layout.share_out(drawn)
@@ -78,7 +79,7 @@ class DeviceNoise:
         """`keys` (B,); `shape` is one image's (C, h, w); `first` (B, C, h, w) takes the place of the first draw."""
         self.images = len(keys)
         self._keys = layout.share_out(keys)
-        self._shape = tuple(shape)
+        self._shape, self._layout = tuple(shape), layout
         self._first = None if first is None else layout.share_out(first)
 
     @classmethod
@@ -87,8 +88,10 @@ class DeviceNoise:
         halves = np.array([divmod(seed, 2**32) for seed in seeds], np.uint32)
         return cls(jax.random.wrap_key_data(jnp.asarray(halves)), shape, layout)
 
-    def first(self) -> Array:
-        """(B, C, h, w): the draw for the initial latents."""
+    def first(self, instead: np.ndarray | None = None) -> Array:
+        """As `HostNoise.first`."""
+        if instead is not None:
+            return self._layout.share_out(instead)
         return _normal(self._keys, 0, self._shape) if self._first is None else self._first
 
     def rows(self, segment: Segment) -> Noise:
@@ -111,9 +114,9 @@ class MixedNoise:
         self._from_host = per_image(layout.share_out(self._follows))
         self._shape = tuple(shape)
 
-    def first(self) -> Array:
-        """(B, C, h, w): the draw for the initial latents."""
-        return jnp.where(self._from_host, self._host.first(), self._device.first())
+    def first(self, instead: np.ndarray | None = None) -> Array:
+        """As `HostNoise.first`."""
+        return jnp.where(self._from_host, self._host.first(instead), self._device.first(instead))
 
     def rows(self, segment: Segment) -> Noise:
         """The draws of a segment, of which there must be no other order than first to last."""

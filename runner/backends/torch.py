@@ -23,7 +23,7 @@ from components.torch_models.text_encoder import (
 )
 from components.torch_models.unet_2d import UNet2DModel
 from components.torch_models.unet_2d_condition import UNet2DConditionModel
-from runner.backends.base import SAVING_NOTHING, AfterRow, Guidance, NoiseSource, NoiseSpec, Role, Saving
+from runner.backends.base import SAVING_NOTHING, AfterRow, Guidance, NoiseSource, NoiseSpec, Role, Saving, Start
 from runner.backends.heap import keep_freed_memory
 from runner.backends.torch_engine import compile_table, run, start
 from runner.backends.torch_guidance import GuidedNetwork, layout
@@ -122,6 +122,7 @@ class TorchBackend:
         conditions: Conditions,
         guidance: Guidance,
         after_row: AfterRow,
+        begin: Start | None = None,
     ) -> Tensor:
         """See `Backend.denoise`. Latents and the update are float32 whatever the network's dtype."""
         self._ready(network)
@@ -137,9 +138,18 @@ class TorchBackend:
             return change.latents
 
         with torch.inference_mode():
-            state = run(program, start(program, source), guided, source, after_row=after)
+            first = start(program, source, begin and self._begun(begin, table, source))
+            state = run(program, first, guided, source, after_row=after)
         assert state.registers[0] is not None
         return state.registers[0]
+
+    def _begun(self, begin: Start, table: Tableau, source: NoiseSource) -> Tensor:
+        """x before the first row, of latents that stand at a level."""
+        terms = begin.terms(table)
+        kept, added = torch.tensor(terms, dtype=torch.float32, device=self._device).view(2, -1, 1, 1, 1)
+        x = torch.as_tensor(begin.latents, dtype=torch.float32, device=self._device) * kept
+        source.started = not terms[1].any()
+        return x if source.started else x + source.draw() * added
 
     def _source(self, noise: NoiseSpec, table: Tableau) -> GeneratorNoise:
         options: dict[str, Any] = {"device": self._device}

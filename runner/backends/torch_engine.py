@@ -108,9 +108,10 @@ def compile_table(table: Tableau, device: torch.device | str = "cpu") -> Program
     return Program(tuple(rows), number(np.asarray(table.init_noise_sigma)), table.clip)
 
 
-def start(program: Program, noise: Noise) -> State:
-    """The state before the first row: x = init_noise_sigma · one draw, every other register zero."""
-    return State(0, [noise.draw() * program.init_noise_sigma, *[None] * (len(program.rows[0].sums) - 1)])
+def start(program: Program, noise: Noise, x: Tensor | None = None) -> State:
+    """The state before the first row: this x, or init_noise_sigma · one draw; every other register zero."""
+    x = noise.draw() * program.init_noise_sigma if x is None else x
+    return State(0, [x, *[None] * (len(program.rows[0].sums) - 1)])
 
 
 def run(

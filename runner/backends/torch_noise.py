@@ -48,6 +48,7 @@ class GeneratorNoise:
         self.draw_dtype = draw_dtype
         self.row_dtype = row_dtype or draw_dtype
         self.first = first
+        self.started = False
 
     def draw(self, wanted: Sequence[bool] | None = None) -> Tensor:
         """(B, C, H, W) float32: a fresh draw for each wanted image (None: all), zeros for the others."""
@@ -59,19 +60,23 @@ class GeneratorNoise:
             asked = wanted or [True] * len(self.generators)
             parts = [self._of_image(i, generator, asked[i]) for i, generator in enumerate(self.generators)]
             drawn = parts[0] if len(parts) == 1 else torch.cat(parts)
-        self.draw_dtype = self.row_dtype
+        self.started = True
         return drawn.to(device=self.device, dtype=torch.float32)
 
     def _of_image(self, image: int, generator: torch.Generator, wanted: bool) -> Tensor:
         """(1, C, H, W) on the generator's device: one image's part of a draw."""
         one = (1, *self.shape[1:])
         if not wanted:
-            return torch.zeros(one, dtype=self.draw_dtype, device=generator.device)
+            return torch.zeros(one, dtype=self._dtype, device=generator.device)
         return self._randn(generator, one)
 
     def _randn(self, generator: torch.Generator | None, shape: Sequence[int]) -> Tensor:
         device = self.device if generator is None else generator.device
-        return torch.randn(shape, generator=generator, dtype=self.draw_dtype, device=device)
+        return torch.randn(shape, generator=generator, dtype=self._dtype, device=device)
+
+    @property
+    def _dtype(self) -> torch.dtype:
+        return self.row_dtype if self.started else self.draw_dtype
 
 
 class IndependentNoise(GeneratorNoise):
@@ -116,12 +121,10 @@ class PathNoise(GeneratorNoise):
         self._table, self._seed = table, seed
         self._spans = iter(table.noise_span[~np.isnan(table.noise_span[:, 0])])
         self._path: Any = None
-        self._started = False
 
     def draw(self, wanted: Sequence[bool] | None = None) -> Tensor:
         """The first draw, of the initial latents, is the generators'; each after it is the next such row's."""
-        if not self._started:
-            self._started = True
+        if not self.started:
             return super().draw(wanted)
         if self._path is None:
             from components.schedulers.brownian import brownian_path, path_seed
@@ -150,13 +153,6 @@ class BrownianNoise(IndependentNoise):
             for seed, (low, high) in zip(seeds, ends.tolist(), strict=True)
         ]
         self.spans = [iter(of_image[~np.isnan(of_image[:, 0])]) for of_image in spans]
-        self.started = False
-
-    def draw(self, wanted: Sequence[bool] | None = None) -> Tensor:
-        """The first draw, of the initial latents, is a generator's; each after it is the next such row's."""
-        drawn = super().draw(wanted)
-        self.started = True
-        return drawn
 
     def _of_image(self, image: int, generator: torch.Generator, wanted: bool) -> Tensor:
         path = self.paths[image]

@@ -15,6 +15,7 @@ from runner.backends.network_call import CONTEXT
 from runner.conditions import Conditions
 from runner.errors import nearest
 from runner.python_face.denoising import StoppedByCallback
+from runner.sampling import Landed
 
 logger = logging.getLogger(__name__)
 
@@ -54,9 +55,9 @@ class Calling:
 
     @torch.inference_mode(False)
     @torch.no_grad()
-    def __call__(self, row: int, x: Tensor) -> Change:
+    def __call__(self, landed: Landed) -> Change:
         """The callbacks see ordinary tensors, which they may keep, and those of the run are never written to."""
-        latents, conditions, guidance = x.clone(), None, None
+        row, latents, conditions, guidance = landed.row, landed.x.clone(), None, None
         if self.callback is not None:
             latents, conditions = self._called(self.callback, row, latents)
             if self.pipe._interrupt:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import torch
@@ -18,6 +18,7 @@ from runner.errors import Problem
 from runner.families import Family
 from runner.progress import Progress
 from runner.python_face.wrapped import unwrapped
+from runner.sampling import Hook, Landed, Request, Sample, sample
 
 Generators = torch.Generator | Sequence[torch.Generator] | None
 
@@ -67,7 +68,7 @@ class Denoising:
         scheduler.set_timesteps(None if listed else steps, self.device, timesteps=timesteps, sigmas=sigmas, **known)
         return scheduler.table
 
-    def _denoise(
+    def _sample(
         self,
         backend: TorchBackend,
         table: Any,
@@ -76,20 +77,24 @@ class Denoising:
         guidance: Guidance,
         generator: Generators,
         latents: Tensor | None = None,
-        after_row: Callable[[int, Tensor], Change | None] | None = None,
-    ) -> Tensor:
-        """Latents after the last row, (B, C, h, w) float32."""
-        noise = self._noise(table, shape, generator, latents)
+        after_row: Hook = lambda landed: None,
+    ) -> Sample:
+        """What the rows come to, or what they had come to when a callback stopped them."""
+        parts = {
+            name: unwrapped(part) if name == self.family.autoencoder else part
+            for name, part in self._components.items()
+        }
         bar = Progress(batches=1, rows=table.rows, steps=table.steps, speak=not self._bar_options.get("disable"))
 
-        def after(row: int, x: Tensor) -> Change | None:
-            bar.row_done(0, row, int(table.step[row]))
-            return after_row(row, x) if after_row else None
+        def after(landed: Landed) -> Change | None:
+            bar.row_done(0, landed.row, int(table.step[landed.row]))
+            return after_row(landed)
 
+        noise = self._noise(table, shape, generator, latents)
         try:
-            return backend.denoise(self.unet, table, noise, conditions, guidance, after).clone()
+            return sample(backend, self.family, parts, Request(table, conditions, guidance, noise, after_row=after))
         except StoppedByCallback as stopped:
-            return stopped.latents.clone()
+            return Sample(backend, self.family, parts, stopped.latents)
         finally:
             bar.close()
 

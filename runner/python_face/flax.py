@@ -36,6 +36,7 @@ from runner.families.stable_diffusion_xl import SDXL, read_by_two
 from runner.plan import size_problems
 from runner.python_face.flax_arguments import Call, one_copy
 from runner.python_face.images import ImagePipelineOutput, StableDiffusionPipelineOutput, check_output_type, picture
+from runner.sampling import Request, sample
 
 logger = logging.getLogger(__name__)
 
@@ -164,9 +165,8 @@ class FlaxDiffusionPipeline:
         conditions = self._conditions(parts, call.ids, call.negative, (height, width))
         guidance = self.family.guidance(call.guidance_scale, 0.0, configs)
         noise = call.noise(shape, table, layout)
-        drawn = backend.denoise(parts[self.family.network], table, noise, conditions, guidance, lambda row, x: None)
-        if not latent:
-            drawn = self.family.decode(backend, parts, drawn).transpose(0, 2, 3, 1)
+        done = sample(backend, self.family, parts, Request(table, conditions, guidance, noise))
+        drawn = done.latents if latent else done.images.transpose(0, 2, 3, 1)
         return drawn if call.groups is None else drawn.reshape(call.groups, -1, *drawn.shape[1:])
 
     def _filled(self, name: str, params: Mapping[str, Any]) -> Any:

@@ -97,23 +97,15 @@ class PromptPipeline(PromptOldNames, DiffusionPipeline):
             rows, columns = call.latents.shape[2:]
         batch = len(conditions.positive[CONTEXT])
         old, every = call.older.get("callback"), call.older.get("callback_steps") or 1
-        calling = None
+        called: dict[str, Any] = {}
         if call.callback is not None or old is not None:
             calling = Calling(self, table, conditions, guidance, call.callback, call.callback_inputs, old, every)
-        latents = self._denoise(
-            backend,
-            table,
-            (batch, channels, rows, columns),
-            conditions,
-            guidance,
-            call.generator,
-            call.latents,
-            calling,
-        )
+            called["after_row"] = calling
+        shape = (batch, channels, rows, columns)
+        drawn = self._sample(backend, table, shape, conditions, guidance, call.generator, call.latents, **called)
         if call.output_type == "latent":
-            return latents
-        parts = {name: unwrapped(part) if name == "vae" else part for name, part in self._components.items()}
-        return as_output(self.family.decode(backend, parts, latents).clone(), call.output_type)
+            return drawn.latents.clone()
+        return as_output(drawn.images.clone(), call.output_type)
 
     def _size(self, call: Call, configs: Mapping[str, Any]) -> tuple[int, int]:
         usual = self.family.size(configs)

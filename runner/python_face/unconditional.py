@@ -33,8 +33,8 @@ class _UnconditionalPipeline(DiffusionPipeline):
         table = self._table(steps, **run)
         configs, backend = self._configs(), self._backend()
         shape = (batch, self.family.latents(configs).channels, *self.family.size(configs))
-        latents = self._denoise(backend, table, shape, Conditions(), Guidance(1.0), generator)
-        images = as_output(self.family.decode(backend, self._components, latents), output_type)
+        drawn = self._sample(backend, table, shape, Conditions(), Guidance(1.0), generator)
+        images = as_output(drawn.images.clone(), output_type)
         return ImagePipelineOutput(images) if return_dict else (images,)
 
 
