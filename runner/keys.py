@@ -27,7 +27,7 @@ def key(description: str, *, picture: bool = True, later: bool = False, file: bo
     `later`: pictures were saved before there was this key, so at its default it is no part of what is saved, nor of
     what a picture's id is made from: both stay what they were. `file`: it may name a file or folder (named_files.py).
     """
-    said = {"decides_picture": picture, "later": later, "file": file}
+    said: dict[str, Any] = {"decides_picture": picture, "later": later, "file": file}
     return Field(description=description, json_schema_extra=said, **limits)
 
 

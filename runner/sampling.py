@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from runner.backends.base import Backend, Change, Guidance, NoiseSource, NoiseSpec, Start
+from runner.backends.base import Backend, Change, Guidance, Start
 from runner.conditions import Array, Conditions
 
 if TYPE_CHECKING:
@@ -36,13 +36,14 @@ Hook = Callable[[Landed], Change | None]
 class Request:
     """A batch that is asked for: the table (single, or a stack with one for each image), what steers it, its noise.
 
-    `start` None: x begins as init_noise_sigma · the first draw. `after_row` is called as each row is done.
+    `noise`: a NoiseSpec, a NoiseSource, or whatever else the backend draws from. `start` None: x begins as
+    init_noise_sigma · the first draw. `after_row` is called as each row is done.
     """
 
     table: Tableau
     conditions: Conditions
     guidance: Guidance
-    noise: NoiseSpec | NoiseSource
+    noise: Any
     start: Start | None = None
     after_row: Hook = lambda landed: None
 

@@ -288,7 +288,7 @@ class FlaxStableDiffusionXLPipeline(FlaxDiffusionPipeline):
     ) -> Conditions:
         encoders = [parts["text_encoder"], parts["text_encoder_2"]]
 
-        def read(ids: Array) -> dict[str, Array]:
+        def read(ids: Array) -> dict[str, Any]:
             both = np.asarray(ids)
             return read_by_two(self._backend, encoders, [both[:, 0], both[:, 1]], None)
 

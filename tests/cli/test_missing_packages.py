@@ -29,7 +29,8 @@ def without(monkeypatch: pytest.MonkeyPatch):
 
     def hide(*names: str) -> None:
         monkeypatch.setattr(packages, "find_spec", lambda name: None if name in names else find_spec(name))
-        for name in names:
+        loaded = [one for one in sys.modules if one.partition(".")[0] in names]
+        for name in {*names, *loaded}:  # an earlier test may have imported some of it
             monkeypatch.setitem(sys.modules, name, None)
 
     return hide
