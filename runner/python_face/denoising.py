@@ -107,7 +107,7 @@ class Denoising:
         first = generator[0] if isinstance(generator, Sequence) else generator
         place = self.device if first is None else first.device
         on_device = place.type != "cpu"
-        row_dtype = getattr(self.scheduler, "noise_dtype", None)
+        row_dtype = self.scheduler.noise_dtype
         options: dict[str, Any] = {
             "device": self.device,
             # on a CPU a half-precision draw is the float32 draw rounded; elsewhere it is another stream
